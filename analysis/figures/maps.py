@@ -1,0 +1,88 @@
+"""Photographs, label maps, and the weight maps of Attention to Scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from analysis.figures.overlay import colour_labels
+from analysis.figures.style import CATEGORIES, SEQUENTIAL, inches, picture_axes
+from analysis.measures import IGNORE
+
+PANEL = 3.1  # inches, longer side of one of several pictures
+
+
+def photograph(image: np.ndarray, ax: Axes | None = None) -> Figure:
+    """``image`` uint8 ``[H, W, 3]``."""
+    figure, ax = picture_axes(ax, image.shape)
+    ax.imshow(image)
+    return figure
+
+
+def label_map(
+    labels: np.ndarray, classes: Sequence[str], palette: np.ndarray, title: str, ax: Axes | None = None
+) -> Figure:
+    """Labels or a prediction ``[H, W]`` in the colours of the data set, with a legend of the classes in it."""
+    figure, ax = picture_axes(ax, labels.shape, beside=1.4)
+    ax.imshow(colour_labels(labels, palette), interpolation="nearest")
+    ax.set_title(title)
+    present = np.unique(labels)
+    handles = [Patch(facecolor=palette[c] / 255, edgecolor="0.3", label=classes[c]) for c in present if c != IGNORE]
+    if IGNORE in present:
+        handles.append(Patch(facecolor="black", label="ignored"))
+    _legend_beside(ax, handles)
+    return figure
+
+
+def weight_maps(
+    weights: np.ndarray,
+    branches: Sequence[str],
+    image: np.ndarray | None = None,
+    scale: Literal["common", "panel"] = "common",
+) -> Figure:
+    """The scale weights ``[S, h, w]``, one panel a branch, beside the photograph where it is given.
+
+    ``scale="common"`` draws all from 0 to 1 with one colour bar, so that panels can be compared; ``"panel"`` gives each
+    its own range and bar, as the paper's figures do.
+    """
+    count = len(weights) + (image is not None)
+    width, height = inches(weights.shape[1:], PANEL)
+    figure = Figure(figsize=(width * count + 0.6, height + 0.5), layout="constrained")
+    panels = list(figure.subplots(1, count, squeeze=False)[0])
+    if image is not None:
+        photograph(image, panels[0])
+        panels[0].set_title("photograph")
+    maps = panels[-len(weights) :]
+    for ax, values, branch in zip(maps, weights, branches, strict=True):
+        limits = {"vmin": 0, "vmax": 1} if scale == "common" else {}
+        shown = ax.imshow(values, cmap=SEQUENTIAL, interpolation="nearest", **limits)
+        ax.set(xticks=[], yticks=[], title=branch)
+        if scale == "panel":
+            figure.colorbar(shown, ax=ax, shrink=0.75)
+    if scale == "common":
+        figure.colorbar(maps[-1].images[0], ax=maps, label="weight", shrink=0.75, pad=0.015)
+    return figure
+
+
+def winner_map(winner: np.ndarray, branches: Sequence[str], title: str, ax: Axes | None = None) -> Figure:
+    """The winning branch of every cell, int ``[h, w]``, with each branch's share of the cells in the legend."""
+    figure, ax = picture_axes(ax, winner.shape, beside=1.8)
+    colours = [CATEGORIES[i % len(CATEGORIES)] for i in range(len(branches))]
+    ax.imshow(winner, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(branches) - 0.5, interpolation="nearest")
+    ax.set_title(title)
+    shares = [f"{branch}: {(winner == i).mean():.1%}" for i, branch in enumerate(branches)]
+    _legend_beside(ax, [Patch(facecolor=colour, label=text) for colour, text in zip(colours, shares, strict=True)])
+    return figure
+
+
+def _legend_beside(ax: Axes, handles: list[Patch]) -> None:
+    columns = 1 + len(handles) // 20
+    ax.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False, ncols=columns
+    )

@@ -1,0 +1,155 @@
+"""Shared networks: torchvision and timm models, dilated to the wanted output stride.
+
+    vgg16      DeepLab-LargeFOV (Chen et al., section 3.1; the trunk of the public Caffe net): features are fc7, 1024 channels
+    resnet50, resnet101   dilated, multi-grid on request (Fu et al., sections 3.1 and 4.1): 2048 channels
+    lite0      timm's tf_efficientnet_lite0, reduced by a 1x1 convolution to 128 channels, which serve as its fc7
+    tiny       four convolutions, for the embedded demo: 32 channels
+
+Each is a module from images ``[B, 3, H, W]`` to features ``[B, channels, h, w]``. ``channels`` is that number, and
+``attention_channels`` the width C of DANet's two paths (a quarter of a ResNet's or VGG's; all of a light backbone's).
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import timm
+import torch
+from torch import Tensor, nn
+from torchvision.models.resnet import Bottleneck, ResNet
+from torchvision.models.vgg import cfgs, make_layers
+
+from analysis.errors import AnalysisError, closest
+from analysis.models.resize import resize
+
+NAMES = ("vgg16", "resnet50", "resnet101", "lite0", "tiny")
+MultiGrid = tuple[int, int, int] | None
+T = TypeVar("T")
+
+
+class LargeFOV(nn.Module):
+    """VGG-16 made fully convolutional, output stride 8 (DeepLab-LargeFOV as the Caffe net writes it).
+
+    Max pools are 3x3 with padding 1 and Caffe's ceil rule; pool4 and pool5 keep the resolution, conv5 is dilated by 2,
+    fc6 is a 3x3 convolution dilated by 12 to 1024 channels, fc7 a 1x1 convolution; ReLU and dropout 0.5 after both.
+    """
+
+    channels = 1024
+    attention_channels = 256
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = make_layers(cfgs["D"], batch_norm=False)
+        pools = [i for i, layer in enumerate(self.features) if isinstance(layer, nn.MaxPool2d)]
+        for number, i in enumerate(pools, start=1):
+            self.features[i] = nn.MaxPool2d(3, stride=2 if number <= 3 else 1, padding=1, ceil_mode=True)
+        for layer in self.features[pools[3] :]:
+            if isinstance(layer, nn.Conv2d):
+                _dilate(layer, 2)
+        self.fc6 = nn.Sequential(nn.Conv2d(512, 1024, 3, padding=12, dilation=12), nn.ReLU(), nn.Dropout(0.5))
+        self.fc7 = nn.Sequential(nn.Conv2d(1024, 1024, 1), nn.ReLU(), nn.Dropout(0.5))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.fc7(self.fc6(self.features(image)))
+
+
+class DilatedResNet(ResNet):
+    """torchvision's ResNet without its classifier; the last stages keep the resolution and dilate instead.
+
+    Dilations of layer4's three blocks are 2, 4, 4 as in the released DANet, or those of ``multi_grid``, literally.
+    """
+
+    channels = 2048
+    attention_channels = 512
+
+    def __init__(self, depth: int, output_stride: int = 8, multi_grid: MultiGrid = None) -> None:
+        dilated = {8: [False, True, True], 16: [False, False, True], 32: [False, False, False]}
+        blocks = {50: [3, 4, 6, 3], 101: [3, 4, 23, 3]}
+        super().__init__(Bottleneck, blocks[depth], replace_stride_with_dilation=_choice(dilated, output_stride))
+        del self.avgpool, self.fc
+        for block, dilation in zip(self.layer4, multi_grid or (), strict=multi_grid is not None):
+            _dilate(block.conv2, dilation)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(image))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+
+class Light(nn.Module):
+    """A light trunk and its 1x1 reduction; with ``skip`` the trunk's stride-4 features are added on their grid."""
+
+    def __init__(self, trunk: nn.Module, trunk_channels: tuple[int, int], channels: int, skip: bool) -> None:
+        super().__init__()
+        self.channels = self.attention_channels = channels
+        self.trunk = trunk
+        self.reduce = nn.Sequential(nn.Conv2d(trunk_channels[1], channels, 1, bias=False), nn.BatchNorm2d(channels))
+        self.lateral: nn.Module | None = None
+        if skip:
+            lateral = nn.Conv2d(trunk_channels[0], channels, 1, bias=False)
+            self.lateral = nn.Sequential(lateral, nn.BatchNorm2d(channels))
+
+    def forward(self, image: Tensor) -> Tensor:
+        fine, deep = self.trunk(image)
+        features = self.reduce(deep)
+        if self.lateral is not None:
+            features = resize(features, fine.shape[-2:], align_corners=True) + self.lateral(fine)
+        return torch.relu(features)
+
+
+class TinyTrunk(nn.Module):
+    """Four 3x3 convolutions: strides 2, 2, 2, 1, the last dilated; returns features of strides 4 and 8."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = _convolution(3, 16, stride=2)
+        self.conv2 = _convolution(16, 24, stride=2)
+        self.conv3 = _convolution(24, 32, stride=2)
+        self.conv4 = _convolution(32, 48, dilation=2)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        fine = self.conv2(self.conv1(image))
+        return fine, self.conv4(self.conv3(fine))
+
+
+def make_backbone(name: str, output_stride: int = 8, multi_grid: MultiGrid = None, skip: bool = False) -> nn.Module:
+    """The named backbone with random weights; ``analysis.checkpoints.pretrained`` loads trained ones.
+
+    Raises AnalysisError for an unknown name, or an option that the backbone does not have.
+    """
+    if multi_grid and not name.startswith("resnet"):
+        raise AnalysisError(f"multi_grid dilates a ResNet's layer4; backbone {name!r} has none: leave it out")
+    if skip and name not in ("lite0", "tiny"):
+        raise AnalysisError(f"skip is an option of the light backbones lite0 and tiny, not of {name!r}")
+    if name in ("resnet50", "resnet101"):
+        return DilatedResNet(int(name.removeprefix("resnet")), output_stride, multi_grid)
+    if name == "lite0":
+        return _lite0(output_stride, skip)
+    if name not in NAMES:
+        raise AnalysisError(f"unknown backbone {name!r}{closest(name, NAMES)}")
+    if output_stride != 8:
+        raise AnalysisError(f"backbone {name!r} has output stride 8, not {output_stride}")
+    return LargeFOV() if name == "vgg16" else Light(TinyTrunk(), (24, 48), 32, skip)
+
+
+def _lite0(output_stride: int, skip: bool) -> Light:
+    _choice({8: 8, 16: 16, 32: 32}, output_stride)
+    trunk = timm.create_model(
+        "tf_efficientnet_lite0", features_only=True, out_indices=(1, 4), output_stride=output_stride
+    )
+    fine, deep = trunk.feature_info.channels()
+    return Light(trunk, (fine, deep), 128, skip)
+
+
+def _convolution(c_in: int, c_out: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(c_in, c_out, 3, stride=stride, padding=dilation, dilation=dilation, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(c_out), nn.ReLU())
+
+
+def _dilate(conv: nn.Conv2d, dilation: int) -> None:
+    conv.dilation = conv.padding = (dilation, dilation)
+
+
+def _choice(table: dict[int, T], output_stride: int) -> T:
+    if output_stride not in table:
+        raise AnalysisError(f"output_stride must be one of {sorted(table)}, not {output_stride}")
+    return table[output_stride]

@@ -1,0 +1,138 @@
+"""Dual Attention Network (Fu et al., CVPR 2019), with taps.
+
+A dilated backbone, then two parallel paths of C channels: 3x3 convolution, attention, 3x3 convolution. Their sum and
+each path alone go to a classifier of its own. With j the output position (channel) and i what it looks at:
+
+    PAM   s_ji = exp(q_j . k_i) / sum_i exp(q_j . k_i)      E_j = alpha * sum_i s_ji v_i + A_j      (1), (2)
+    CAM   x_ji = exp(A_j . A_i) / sum_i exp(A_j . A_i)      E_j = beta  * sum_i x_ji A_i + A_j      (3), (4)
+
+Where the released code departs from the paper, the docstrings below say so. Taps: ``position.*``, ``channel.*``
+and ``fused`` (DESIGN 3). The N x N matrix s is never a tap: its rows follow from ``position.query`` and ``.key``
+(:func:`analysis.measures.attention_rows`).
+
+    model = DualAttention(classes=19, backbone="resnet101", multi_grid=(4, 8, 16))
+    with capture(model, "channel.affinity") as taps:
+        output = model(image)        # output.logits, output.auxiliary["position"], output.auxiliary["channel"]
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from analysis.errors import AnalysisError
+from analysis.models.backbones import make_backbone
+from analysis.models.kernels import MaskRule, position_attention
+from analysis.models.output import Output
+from analysis.models.spec import ChannelForm, DualSpec, spec_from_fields
+from analysis.models.tap import Tap
+
+
+class DualAttention(nn.Module):
+    """``DualAttention(classes=19, **fields)``; the fields are those of :class:`~analysis.models.spec.DualSpec`.
+
+    ``position=False`` or ``channel=False`` makes that attention the identity: both paths, their 3x3 convolutions and
+    all three classifiers stay, so that none, PAM, CAM and both differ in nothing else.
+    """
+
+    def __init__(self, classes: int, **fields: Any) -> None:
+        super().__init__()
+        self.spec = spec = spec_from_fields(DualSpec, {"classes": classes, **fields})
+        self.backbone = make_backbone(spec.backbone, spec.output_stride, spec.multi_grid, spec.skip)
+        c_in, c = self.backbone.channels, self.backbone.attention_channels
+        self.position_in, self.channel_in = _convolution(c_in, c), _convolution(c_in, c)
+        self.position_features_tap = Tap("position.features")
+        self.channel_features_tap = Tap("channel.features")
+        self.pam = PositionAttention(c) if spec.position else nn.Identity()
+        self.cam = ChannelAttention(c, spec.form, spec.projections) if spec.channel else nn.Identity()
+        self.position_out, self.channel_out = _convolution(c, c), _convolution(c, c)
+        self.fused_tap = Tap("fused")
+        self.position_classifier, self.channel_classifier = _classifier(c, spec.classes), _classifier(c, spec.classes)
+        self.classifier = _classifier(c, spec.classes)
+
+    def forward(self, image: Tensor) -> Output:
+        """``image [B, 3, H, W]`` as ``spec.input`` says. Logits are on the backbone's grid."""
+        features = self.backbone(image)
+        position = self.position_out(self.pam(self.position_features_tap(self.position_in(features))))
+        channel = self.channel_out(self.cam(self.channel_features_tap(self.channel_in(features))))
+        fused = self.fused_tap(position + channel)
+        auxiliary = {"position": self.position_classifier(position), "channel": self.channel_classifier(channel)}
+        return Output(self.classifier(fused), auxiliary)
+
+
+class PositionAttention(nn.Module):
+    """PAM, equations (1) and (2): ``[B, C, h, w]`` to alpha * attended + A.
+
+    The paper writes query and key with C channels; here they have C/8 as in the released code, whose ``query_conv`` is
+    the paper's C (output position j) and ``key_conv`` its B. No 1/sqrt(d). ``gate`` is alpha, shape [1], from 0.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        width = max(1, channels // 8)
+        self.query = nn.Conv2d(channels, width, 1)
+        self.key = nn.Conv2d(channels, width, 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.gate = nn.Parameter(torch.zeros(1))
+        self.query_tap, self.key_tap = Tap("position.query"), Tap("position.key")
+        self.value_tap, self.attended_tap = Tap("position.value"), Tap("position.attended")
+
+    def forward(self, features: Tensor, labels: Tensor | None = None, rule: MaskRule | None = None) -> Tensor:
+        """``labels [B, h, w]`` and a rule of :func:`position_attention` take keys away from rows: an intervention."""
+        query = self.query_tap(self.query(features))
+        key = self.key_tap(self.key(features))
+        value = self.value_tap(self.value(features))
+        flat = None if labels is None else labels.flatten(1)
+        attended = position_attention(query.flatten(2), key.flatten(2), value.flatten(2), flat, rule)
+        return self.gate * self.attended_tap(attended.view_as(value)) + features
+
+
+class ChannelAttention(nn.Module):
+    """CAM, equations (3) and (4): ``[B, C, h, w]`` to beta * attended + A. ``gate`` is beta, shape [1], from 0.
+
+    ``form="paper"`` is softmax(energy). The released code takes the softmax of max(energy) - energy, which is
+    softmax(-energy): the mass goes to the channels with the *smallest* inner product. Every published checkpoint was
+    trained so. The energy is a sum over positions, so how concentrated a row is depends on the resolution.
+
+    ``projections=True`` puts separate C -> C query, key and value convolutions before it, as PAM has; the paper argues
+    against them (section 3.3).
+    """
+
+    def __init__(self, channels: int, form: ChannelForm = "released", projections: bool = False) -> None:
+        super().__init__()
+        if form not in ("paper", "released"):
+            raise AnalysisError(f"the form of channel attention is 'paper' or 'released', not {form!r}")
+        self.form = form
+        names = ("query", "key", "value") if projections else ()
+        self.projections = nn.ModuleDict({name: nn.Conv2d(channels, channels, 1) for name in names})
+        self.gate = nn.Parameter(torch.zeros(1))
+        self.energy_tap, self.affinity_tap = Tap("channel.energy"), Tap("channel.affinity")
+        self.attended_tap = Tap("channel.attended")
+
+    def forward(self, features: Tensor) -> Tensor:
+        query, key, value = (self._project(name, features).flatten(2) for name in ("query", "key", "value"))
+        with torch.autocast(features.device.type, enabled=False):  # energies pass 65,504, the largest half
+            energy = self.energy_tap(query.float() @ key.float().transpose(1, 2))
+            affinity = self.affinity_tap(torch.softmax(energy if self.form == "paper" else -energy, dim=-1))
+            attended = affinity @ value.float()
+        attended = self.attended_tap(attended.to(features.dtype).view_as(features))
+        return self.gate * attended + features
+
+    def _project(self, name: str, features: Tensor) -> Tensor:
+        return self.projections[name](features) if name in self.projections else features
+
+
+def gates(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The learned scalars of a model's residual attention paths: ``alpha`` (position) and ``beta`` (channel)."""
+    names = {PositionAttention: "alpha", ChannelAttention: "beta"}
+    return {names[type(m)]: m.gate for m in model.modules() if isinstance(m, PositionAttention | ChannelAttention)}
+
+
+def _convolution(c_in: int, c_out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(c_in, c_out, 3, padding=1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU())
+
+
+def _classifier(channels: int, classes: int) -> nn.Sequential:
+    return nn.Sequential(nn.Dropout2d(0.1), nn.Conv2d(channels, classes, 1))

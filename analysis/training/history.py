@@ -1,0 +1,41 @@
+"""The history of a training: one row a step, with both gates, their gradients and what they really add.
+
+Columns: step, epoch, loss, loss_<name>, learning_rate, alpha, beta, alpha_grad, beta_grad, alpha_contribution,
+beta_contribution; gate columns are absent where the model has no such gate. Values of a step are those before its update.
+A relative contribution is |gate * attended| / |input| over the batch (DESIGN 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from torch import Tensor, nn
+
+from analysis.measures import relative_contribution
+from analysis.models import gates
+
+PATHS = {"alpha": "position", "beta": "channel"}
+
+
+def contribution_taps(model: nn.Module) -> list[str]:
+    """The taps that :func:`gate_columns` needs: attended and input of every gated path."""
+    return [f"{PATHS[name]}.{end}" for name in gates(model) for end in ("attended", "features")]
+
+
+def gate_columns(model: nn.Module, taps: Mapping[str, Tensor]) -> dict[str, float]:
+    """Value, gradient and relative contribution of every gate, after the backward pass."""
+    columns: dict[str, float] = {}
+    for name, gate in gates(model).items():
+        path = PATHS[name]
+        added = relative_contribution(gate.detach(), taps[f"{path}.attended"], taps[f"{path}.features"])
+        columns[name] = gate.item()
+        columns[f"{name}_grad"] = 0.0 if gate.grad is None else gate.grad.item()
+        columns[f"{name}_contribution"] = float(added)
+    return columns
+
+
+def history_table(rows: list[dict[str, float]], identity: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows as a table that carries the run's identity (checkpoint, recipe, seed, dataset, split, block)."""
+    return pd.DataFrame(rows).assign(**identity).astype({"step": "int64", "epoch": "int64"})

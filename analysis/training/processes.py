@@ -1,0 +1,77 @@
+"""One process or several: torchrun sets the rank, DistributedDataParallel averages the gradients."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed, nn
+
+from analysis.errors import AnalysisError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process's place among all: ``rank`` of ``world``, and its device."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and shows progress."""
+        return self.rank == 0
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean over processes, without gradient."""
+        if self.world == 1:
+            return value.detach()
+        total = value.detach().clone()
+        distributed.all_reduce(total)
+        return total / self.world
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.world > 1:
+            distributed.barrier()
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model on its device, under DistributedDataParallel where there are several processes."""
+        if self.world == 1:
+            return model.to(self.device)
+        if self.device.type == "cuda":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        # a model with an unused head (an attention that is off has none) would otherwise stop the second step
+        return nn.parallel.DistributedDataParallel(model.to(self.device), device_ids=ids, find_unused_parameters=True)
+
+
+@contextmanager
+def processes(device: str) -> Iterator[Processes]:
+    """Join the group that torchrun started, or be alone. ``device`` is auto, cpu, cuda or cuda:N."""
+    world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    place = _device(device)
+    if world > 1:
+        distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    try:
+        yield Processes(rank, world, place)
+    finally:
+        if world > 1:
+            distributed.destroy_process_group()
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise AnalysisError("--device cuda: torch sees no GPU here; use --device cpu")
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise AnalysisError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N") from None
