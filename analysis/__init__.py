@@ -1,0 +1,31 @@
+"""See and test what attention does inside segmentation networks.
+
+    from analysis import capture, intervene, open_checkpoint
+
+    checkpoint = open_checkpoint("data/demo/camvid-scale")
+    with capture(checkpoint.model, "scale.weights") as taps:
+        predict(checkpoint.model, image)
+    taps["scale.weights"]                                   # [1, S, h, w]
+
+Only torch is imported here; the two verbs and the opener load the rest when they are first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis.checkpoints import open_checkpoint
+    from analysis.taps import capture, intervene
+
+__all__ = ["capture", "intervene", "open_checkpoint"]
+
+_HOMES = {"capture": "analysis.taps", "intervene": "analysis.taps", "open_checkpoint": "analysis.checkpoints"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'analysis' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -5,15 +5,19 @@ Every command is a function; its parameters are its flags. Bad input ends in one
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from analysis.errors import AnalysisError, closest
+
+if TYPE_CHECKING:
+    from analysis.evaluation import Evaluation
 
 PROGRAM = "attention-analysis"
 Positional = tyro.conf.Positional
@@ -42,12 +46,12 @@ def evaluate(
     split: str = "val",
     size_bins: Literal["quartiles", "coco"] = "quartiles",
     out: Path | None = None,
-    json: bool = False,
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
     device: str = "cpu",
 ) -> None:
     """Score a checkpoint on a data set: mIoU, IoU per class, and object IoU by object size.
 
-    Logits are upsampled to the original labels. The table goes to metrics-SPLIT.parquet beside the checkpoint, or to --out.
+    Logits are upsampled to the original labels. The table goes beside the checkpoint, or to --out.
 
     Example: attention-analysis evaluate runs/camvid-scale --data camvid:../shared/camvid --split val
 
@@ -57,13 +61,12 @@ def evaluate(
         split: The split to score on.
         size_bins: Quartiles of area within each class, or COCO's cuts at 32 x 32 and 96 x 96 pixels.
         out: Where to write the table (.parquet).
-        json: Print the numbers as JSON.
+        as_json: Print the numbers as JSON.
         device: cpu, cuda or cuda:N.
     """
     from analysis.checkpoints import open_checkpoint
     from analysis.datasets import open_dataset
     from analysis.evaluation import evaluate as score
-    from analysis.evaluation import summary, to_json
     from analysis.store import command_line, write_table
 
     opened = open_checkpoint(checkpoint, device)
@@ -73,7 +76,7 @@ def evaluate(
     identity = {"checkpoint": opened.name, **origin, "dataset": dataset.name, "split": split, "block": "all"}
     path = out or opened.path.parent / f"metrics-{split}.parquet"
     write_table(result.table.assign(**identity), path, {**opened.provenance, "command": command_line()})
-    print(to_json(result, identity) if json else f"{summary(result)}\nwritten: {path}")
+    print(_as_json(result, identity) if as_json else f"{_as_text(result)}\nwritten: {path}")
 
 
 def look(
@@ -98,19 +101,21 @@ def look(
         device: cpu, cuda or cuda:N.
     """
     from analysis.checkpoints import open_checkpoint
-    from analysis.datasets import palette_for, read_image
+    from analysis.datasets import palette_of, read_image
     from analysis.figures import save
     from analysis.figures.look import look as draw
 
     opened = open_checkpoint(checkpoint, device)
-    figures = draw(opened.model, read_image(image), opened.classes, palette_for(opened.classes), pixel)
+    figures = draw(opened.model, read_image(image), opened.classes, palette_of(opened.classes), pixel)
     for name, figure in figures.items():
         path = out / f"{name}.png"
         save(figure, path)
         print(path)
 
 
-def data_fetch(name: Positional[Literal["camvid", "voc"]], /, root: Path = Path("data"), url: str | None = None) -> None:
+def data_fetch(
+    name: Positional[Literal["camvid", "voc"]], /, root: Path = Path("data"), url: str | None = None
+) -> None:
     """Download a data set into ROOT/NAME, resuming what an earlier call left, and check every file.
 
     Args:
@@ -138,16 +143,20 @@ def data_check(spec: Positional[str], /) -> None:
     print(f"{spec}: everything there and intact")
 
 
-def demo(out: Path = Path("data/demo"), data: str | None = None) -> None:
-    """Train the embedded demo again: the two shapes runs, or with --data camvid[:PATH] the two CamVid models.
+def publish(run: Positional[Path], out: Positional[Path], /, half: bool = False, series: bool = False) -> None:
+    """Make a finished run small enough to ship: its last checkpoint, tables and a model card.
+
+    Example: attention-analysis publish runs/camvid-scale data/demo/camvid-scale --half
 
     Args:
-        out: The demo folder.
-        data: camvid[:PATH] to regenerate the CamVid models (hours on two cores) instead of the shapes runs (minutes).
+        run: A run directory.
+        out: The folder to write; the dashboard lists those under data/demo.
+        half: Store weights as float16.
+        series: All checkpoints of the run, not only the last.
     """
-    from analysis.training.demo import make_demo
+    from analysis.training.publish import publish as write
 
-    make_demo(out, data)
+    print(f"published: {write(run, out, half=half, series=series)}")
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -155,8 +164,18 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "look": look,
     "data fetch": data_fetch,
     "data check": data_check,
-    "demo": demo,
+    "publish": publish,
 }
+
+
+def _as_json(result: Evaluation, identity: dict[str, Any]) -> str:
+    rows = json.loads(result.table.to_json(orient="records"))
+    return json.dumps({**identity, "miou": result.mean_iou, "iou": result.iou, "images": result.n_images, "rows": rows})
+
+
+def _as_text(result: Evaluation) -> str:
+    table = result.table.assign(iou=(100 * result.table.iou).round(1))
+    return f"{table.to_string(index=False)}\nmIoU {result.mean_iou:.4f} over {result.n_images} images"
 
 
 def _dispatch(arguments: list[str]) -> int:

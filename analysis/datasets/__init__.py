@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from analysis.datasets import camvid, folder, shapes, voc
 from analysis.datasets.images import read_image
 from analysis.datasets.sample import Dataset, Item, Objects, Sample
 from analysis.errors import AnalysisError, closest
 
-__all__ = ["Dataset", "Item", "Objects", "Sample", "open_dataset", "parse_spec", "read_image", "splits"]
+__all__ = ["Dataset", "Item", "Objects", "Sample", "open_dataset", "palette_of", "parse_spec", "read_image", "splits"]
 
 _OPEN = {"camvid": camvid.open_camvid, "voc": voc.open_voc, "folder": folder.open_folder}
 _SPLITS = {"camvid": camvid.splits, "voc": voc.splits, "folder": folder.splits}
@@ -23,6 +26,14 @@ def open_dataset(spec: str, split: str) -> Dataset:
     """
     name, path = parse_spec(spec)
     return shapes.open_shapes(split) if path is None else _OPEN[name](path, split)
+
+
+def palette_of(classes: Sequence[str]) -> np.ndarray:
+    """Colours for classes of these names, uint8 ``[K, 3]``: those of the data set that has them, or Pascal VOC's."""
+    for module in (camvid, shapes):
+        if tuple(classes) == module.CLASSES:
+            return module.PALETTE
+    return voc.palette(len(classes))
 
 
 def splits(spec: str) -> tuple[str, ...]:

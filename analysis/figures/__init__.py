@@ -1,6 +1,5 @@
 """Figures for pages and reports, by matplotlib: arrays and tables in, Figures out; nothing is computed here."""
 
-from analysis.figures.look import draw, look
 from analysis.figures.style import save
 
-__all__ = ["draw", "look", "save"]
+__all__ = ["save"]

@@ -15,14 +15,14 @@ from analysis.figures.style import CATEGORIES, DIVERGING, GATES, SEQUENTIAL, axe
 from analysis.models.spec import ChannelForm
 from analysis.views import Gate
 
-FORMS = {"paper": "paper's form, softmax(energy)", "released": "released form, softmax(-energy)"}
+FORMS = {"paper": "paper's, softmax(energy)", "released": "released, softmax(-energy)"}
 
 
 def row_overlay(image: np.ndarray, row: np.ndarray, top: float, align_corners: bool) -> np.ndarray:
-    """A row ``[h, w]`` over the grey photograph, uint8 ``[H, W, 3]``; colours run from 0 to ``top``."""
+    """A row ``[h, w]`` over the grey photograph, uint8 ``[H, W, 3]``; from 0 to ``top``, which covers most."""
     size = (image.shape[0], image.shape[1])
     large = enlarge(row, size, align_corners)
-    return blend(grey(image), heat(large, 0, top), 0.35 + 0.5 * share(large, 0, top))
+    return blend(grey(image), heat(large, 0, top), 0.2 + 0.6 * share(large, 0, top))
 
 
 def attention_row(
@@ -36,12 +36,9 @@ def attention_row(
     figure, ax = picture_axes(ax, image.shape, beside=1.0)
     top = float(row.max())
     ax.imshow(row_overlay(image, row, top, align_corners))
-    ax.plot(
-        pixel[1], pixel[0], "o", markersize=11, markerfacecolor="none", markeredgecolor="black", markeredgewidth=3.5
-    )
-    ax.plot(
-        pixel[1], pixel[0], "o", markersize=11, markerfacecolor="none", markeredgecolor="white", markeredgewidth=1.8
-    )
+    for colour, width in (("black", 3.5), ("white", 1.8)):  # white on black: seen on any colour
+        ring = ax.plot(pixel[1], pixel[0], "o", markersize=11, markerfacecolor="none")
+        ring[0].set(markeredgecolor=colour, markeredgewidth=width)
     ax.set_title(f"Where the marked pixel looks ({row.shape[0]} x {row.shape[1]} cells)")
     colours = ScalarMappable(Normalize(0, top * row.size), SEQUENTIAL)
     figure.colorbar(colours, ax=ax, label="attention, in multiples of uniform (1/N)", shrink=0.85)
@@ -54,7 +51,7 @@ def affinity_matrix(
     """Channel affinity ``[C, C]``: row j says which channels i make up output channel j. ``order`` permutes both."""
     figure, ax = axes_for(ax, 6.0, 5.2)
     shown = ax.imshow(_ordered(affinity, order), cmap=SEQUENTIAL, vmin=0, interpolation="nearest")
-    ax.set_title(f"Channel affinity ({FORMS[form]})")
+    ax.set_title(f"Channel affinity (form in force: {FORMS[form]})", fontsize="medium")
     _label_channels(ax, order)
     figure.colorbar(shown, ax=ax, label="affinity (rows sum to 1)")
     return figure
@@ -69,7 +66,7 @@ def energy_matrix(
     signed = energy.min() < 0
     cmap, low = (DIVERGING, -top) if signed else (SEQUENTIAL, 0.0)
     shown = ax.imshow(_ordered(energy, order), cmap=cmap, vmin=low, vmax=top, interpolation="nearest")
-    ax.set_title(f"Channel energy (then: {FORMS[form]})")
+    ax.set_title(f"Channel energy (form in force: {FORMS[form]})", fontsize="medium")
     _label_channels(ax, order)
     figure.colorbar(shown, ax=ax, label="energy (sum over positions)")
     return figure

@@ -15,7 +15,7 @@ SMOOTHED = 50  # at most this many steps go into one point of a smoothed curve
 
 
 def gate_values(history: pd.DataFrame, ax: Axes | None = None) -> Figure:
-    """alpha and beta at every step; a gate that stayed at 0 says so."""
+    """Alpha and beta at every step; a gate that stayed at 0 says so."""
     figure, ax = axes_for(ax, 7.0, 3.0)
     names = {name: label + _never_moved(history[name]) for name, label in _gates(history).items()}
     _lines(ax, history, names)
@@ -27,7 +27,7 @@ def gate_gradients(history: pd.DataFrame, ax: Axes | None = None) -> Figure:
     """The gradients of the loss by alpha and beta, every step faint and smoothed over it."""
     figure, ax = axes_for(ax, 7.0, 3.0)
     _noisy_lines(ax, history, {f"{name}_grad": label for name, label in _gates(history).items()})
-    ax.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+    _zero(ax)
     _finish(ax, "gradient")
     return figure
 
@@ -86,7 +86,7 @@ def _never_moved(values: pd.Series) -> str:
 
 
 def _lines(ax: Axes, history: pd.DataFrame, names: Mapping[str, str]) -> None:
-    ax.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+    _zero(ax)
     for column, label in names.items():
         ax.plot(history["step"], history[column], color=_colour(column, names), label=label, linewidth=1.6)
 
@@ -105,6 +105,10 @@ def _colour(column: str, names: Mapping[str, str]) -> str:
     gates = list(GATES)
     gate = column.split("_")[0]
     return CATEGORIES[(gates.index(gate) if gate in gates else list(names).index(column)) % len(CATEGORIES)]
+
+
+def _zero(ax: Axes) -> None:
+    ax.axhline(0, color="0.6", linewidth=0.8, zorder=0)
 
 
 def _finish(ax: Axes, label: str) -> None:

@@ -47,8 +47,8 @@ def _scale_figures(seen: View) -> dict[str, Figure]:
     if seen.weights is not None:
         figures["weights"] = weight_maps(seen.weights, seen.branches, seen.image)
     if seen.winner is not None:
-        what = "class score (max fusion)" if seen.weights is None else "weight"
-        figures["winner"] = winner_map(seen.winner, seen.branches, f"Winning branch, by greatest {what}")
+        by = "max fusion" if seen.weights is None else "by weight"
+        figures["winner"] = winner_map(seen.winner, seen.branches, f"Winning branch ({by})")
     return figures
 
 

@@ -29,7 +29,7 @@ def label_map(
     labels: np.ndarray, classes: Sequence[str], palette: np.ndarray, title: str, ax: Axes | None = None
 ) -> Figure:
     """Labels or a prediction ``[H, W]`` in the colours of the data set, with a legend of the classes in it."""
-    figure, ax = picture_axes(ax, labels.shape, beside=1.4)
+    figure, ax = picture_axes(ax, labels.shape, beside=1.6)
     ax.imshow(colour_labels(labels, palette), interpolation="nearest")
     ax.set_title(title)
     present = np.unique(labels)
@@ -72,7 +72,7 @@ def weight_maps(
 
 def winner_map(winner: np.ndarray, branches: Sequence[str], title: str, ax: Axes | None = None) -> Figure:
     """The winning branch of every cell, int ``[h, w]``, with each branch's share of the cells in the legend."""
-    figure, ax = picture_axes(ax, winner.shape, beside=1.8)
+    figure, ax = picture_axes(ax, winner.shape, beside=2.0)
     colours = [CATEGORIES[i % len(CATEGORIES)] for i in range(len(branches))]
     ax.imshow(winner, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(branches) - 0.5, interpolation="nearest")
     ax.set_title(title)

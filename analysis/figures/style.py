@@ -30,11 +30,10 @@ def axes_for(ax: Axes | None, width: float, height: float) -> tuple[Figure, Axes
     return figure, figure.add_subplot()
 
 
-def picture_axes(
-    ax: Axes | None, size: tuple[int, ...], width: float = 6.0, beside: float = 0.0
-) -> tuple[Figure, Axes]:
+def picture_axes(ax: Axes | None, size: tuple[int, ...], beside: float = 0.0) -> tuple[Figure, Axes]:
     """Axes without ticks for a picture of ``size`` (H, W), with ``beside`` inches to its right for a legend."""
-    figure, ax = axes_for(ax, width + beside, width * size[0] / size[1] + 0.4)
+    width, height = inches(size, LONG_SIDE)
+    figure, ax = axes_for(ax, max(width, 0.6 * LONG_SIDE) + beside, height + 0.4)  # no narrower than a title
     ax.set_xticks([])
     ax.set_yticks([])
     return figure, ax

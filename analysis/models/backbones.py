@@ -1,6 +1,6 @@
 """Shared networks: torchvision and timm models, dilated to the wanted output stride.
 
-    vgg16      DeepLab-LargeFOV (Chen et al., section 3.1; the trunk of the public Caffe net): features are fc7, 1024 channels
+    vgg16   DeepLab-LargeFOV (Chen et al., section 3.1; as in the public Caffe net): features are fc7, 1024 channels
     resnet50, resnet101   dilated, multi-grid on request (Fu et al., sections 3.1 and 4.1): 2048 channels
     lite0      timm's tf_efficientnet_lite0, reduced by a 1x1 convolution to 128 channels, which serve as its fc7
     tiny       four convolutions, for the embedded demo: 32 channels
@@ -50,6 +50,7 @@ class LargeFOV(nn.Module):
         self.fc7 = nn.Sequential(nn.Conv2d(1024, 1024, 1), nn.ReLU(), nn.Dropout(0.5))
 
     def forward(self, image: Tensor) -> Tensor:
+        """``[B, 3, H, W]`` to fc7 ``[B, 1024, h, w]``."""
         return self.fc7(self.fc6(self.features(image)))
 
 
@@ -68,10 +69,11 @@ class DilatedResNet(ResNet):
         super().__init__(Bottleneck, blocks[depth], replace_stride_with_dilation=_choice(dilated, output_stride))
         del self.avgpool, self.fc
         for block, dilation in zip(self.layer4, multi_grid or (), strict=multi_grid is not None):
-            _dilate(block.conv2, dilation)
+            _dilate(block.get_submodule("conv2"), dilation)
 
-    def forward(self, image: Tensor) -> Tensor:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(image))))
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, 3, H, W]`` to ``[B, 2048, h, w]``."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
 
@@ -89,6 +91,7 @@ class Light(nn.Module):
             self.lateral = nn.Sequential(lateral, nn.BatchNorm2d(channels))
 
     def forward(self, image: Tensor) -> Tensor:
+        """``[B, 3, H, W]`` to ``[B, channels, h, w]``."""
         fine, deep = self.trunk(image)
         features = self.reduce(deep)
         if self.lateral is not None:
@@ -107,11 +110,15 @@ class TinyTrunk(nn.Module):
         self.conv4 = _convolution(32, 48, dilation=2)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """``[B, 3, H, W]`` to ``[B, 24, H/4, W/4]`` and ``[B, 48, H/8, W/8]``."""
         fine = self.conv2(self.conv1(image))
         return fine, self.conv4(self.conv3(fine))
 
 
-def make_backbone(name: str, output_stride: int = 8, multi_grid: MultiGrid = None, skip: bool = False) -> nn.Module:
+Backbone = LargeFOV | DilatedResNet | Light
+
+
+def make_backbone(name: str, output_stride: int = 8, multi_grid: MultiGrid = None, skip: bool = False) -> Backbone:
     """The named backbone with random weights; ``analysis.checkpoints.pretrained`` loads trained ones.
 
     Raises AnalysisError for an unknown name, or an option that the backbone does not have.
@@ -136,8 +143,7 @@ def _lite0(output_stride: int, skip: bool) -> Light:
     trunk = timm.create_model(
         "tf_efficientnet_lite0", features_only=True, out_indices=(1, 4), output_stride=output_stride
     )
-    fine, deep = trunk.feature_info.channels()
-    return Light(trunk, (fine, deep), 128, skip)
+    return Light(trunk, (24, 320), 128, skip)
 
 
 def _convolution(c_in: int, c_out: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
@@ -145,7 +151,8 @@ def _convolution(c_in: int, c_out: int, stride: int = 1, dilation: int = 1) -> n
     return nn.Sequential(conv, nn.BatchNorm2d(c_out), nn.ReLU())
 
 
-def _dilate(conv: nn.Conv2d, dilation: int) -> None:
+def _dilate(conv: nn.Module, dilation: int) -> None:
+    assert isinstance(conv, nn.Conv2d)
     conv.dilation = conv.padding = (dilation, dilation)
 
 

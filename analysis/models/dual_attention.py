@@ -112,6 +112,7 @@ class ChannelAttention(nn.Module):
         self.attended_tap = Tap("channel.attended")
 
     def forward(self, features: Tensor) -> Tensor:
+        """``[B, C, h, w]`` to the same shape; energy, softmax and sum are float32 also under autocast."""
         query, key, value = (self._project(name, features).flatten(2) for name in ("query", "key", "value"))
         with torch.autocast(features.device.type, enabled=False):  # energies pass 65,504, the largest half
             energy = self.energy_tap(query.float() @ key.float().transpose(1, 2))
@@ -126,8 +127,13 @@ class ChannelAttention(nn.Module):
 
 def gates(model: nn.Module) -> dict[str, nn.Parameter]:
     """The learned scalars of a model's residual attention paths: ``alpha`` (position) and ``beta`` (channel)."""
-    names = {PositionAttention: "alpha", ChannelAttention: "beta"}
-    return {names[type(m)]: m.gate for m in model.modules() if isinstance(m, PositionAttention | ChannelAttention)}
+    found: dict[str, nn.Parameter] = {}
+    for module in model.modules():
+        if isinstance(module, PositionAttention):
+            found["alpha"] = module.gate
+        elif isinstance(module, ChannelAttention):
+            found["beta"] = module.gate
+    return found
 
 
 def _convolution(c_in: int, c_out: int) -> nn.Sequential:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
 
+from analysis.models.dual_attention import DualAttention
 from analysis.models.resize import resize
+from analysis.models.scale_attention import ScaleAttention
 from analysis.models.spec import InputSpec
 
 
@@ -23,7 +26,7 @@ def to_input(image: np.ndarray, spec: InputSpec) -> Tensor:
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
     size = input_size((image.shape[0], image.shape[1]), spec)
     if pixels.shape[-2:] != size:
-        pixels = nn.functional.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
+        pixels = functional.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
     return normalise(pixels, spec)
 
 
@@ -36,7 +39,7 @@ def normalise(pixels: Tensor, spec: InputSpec) -> Tensor:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, image: np.ndarray) -> Tensor:
+def predict(model: ScaleAttention | DualAttention, image: np.ndarray) -> Tensor:
     """Logits ``[K, H, W]`` of a photograph ``[H, W, 3]`` uint8 RGB, at the photograph's size.
 
     Runs in evaluation mode on the model's device; hooks set by ``capture`` and ``intervene`` see this one forward.

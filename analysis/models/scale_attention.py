@@ -47,8 +47,7 @@ class ScaleAttention(nn.Module):
         self.branches = branch_names(spec.scales)
         self.backbone = make_backbone(spec.backbone, spec.output_stride, skip=spec.skip)
         self.classifier = nn.Conv2d(self.backbone.channels, spec.classes, 1)  # fc8
-        nn.init.normal_(self.classifier.weight, std=0.01)
-        nn.init.zeros_(self.classifier.bias)
+        _start_near_zero(self.classifier)
         # Both are called once per branch: captures name the calls, as in backbone.layer4@x75.
         self.call_names = {"backbone": self.branches, "classifier": self.branches}
         self.features_taps = nn.ModuleList(Tap(f"scale.features.{branch}") for branch in self.branches)
@@ -60,13 +59,15 @@ class ScaleAttention(nn.Module):
 
     def forward(self, image: Tensor) -> Output:
         """``image [B, 3, H, W]`` as ``spec.input`` says. Logits are on the grid of the finest branch's features."""
-        native = {branch: self._branch(image, scale) for branch, scale in zip(self.branches, self.spec.scales)}
+        native = {
+            branch: self._branch(image, scale) for branch, scale in zip(self.branches, self.spec.scales, strict=True)
+        }
         finest = self.branches[self.spec.scales.index(max(self.spec.scales))]
         grid = native[finest][0].shape[-2:]
         align = self.spec.input.align_corners
         pairs = list(native.values())
-        features = [tap(resize(f, grid, align)) for tap, (f, _) in zip(self.features_taps, pairs)]
-        scores = [tap(resize(f, grid, align)) for tap, (_, f) in zip(self.scores_taps, pairs)]
+        features = [tap(resize(f, grid, align)) for tap, (f, _) in zip(self.features_taps, pairs, strict=True)]
+        scores = [tap(resize(f, grid, align)) for tap, (_, f) in zip(self.scores_taps, pairs, strict=True)]
         fused = self.fusion(features if self.spec.head_input == "fc7" else scores, scores)
         return Output(fused, self._auxiliary(fused, scores, [f for _, f in pairs]))
 
@@ -96,18 +97,14 @@ class AttentionFusion(nn.Module):
 
     def __init__(self, channels: int, width: int, n_scales: int) -> None:
         super().__init__()
-        self.attention = nn.Sequential(
-            nn.Conv2d(n_scales * channels, width, 3, padding=1),
-            nn.ReLU(),
-            nn.Dropout(0.5),
-            nn.Conv2d(width, n_scales, 1),
-        )
-        nn.init.normal_(self.attention[-1].weight, std=0.01)
-        nn.init.zeros_(self.attention[-1].bias)
+        first, last = nn.Conv2d(n_scales * channels, width, 3, padding=1), nn.Conv2d(width, n_scales, 1)
+        _start_near_zero(last)
+        self.attention = nn.Sequential(first, nn.ReLU(), nn.Dropout(0.5), last)
         self.logits_tap = Tap("scale.logits")
         self.weights_tap = Tap("scale.weights")
 
     def forward(self, inputs: list[Tensor], scores: list[Tensor]) -> Tensor:
+        """``inputs`` per scale ``[B, C, h, w]`` and ``scores`` per scale ``[B, K, h, w]`` to ``[B, K, h, w]``."""
         h = self.logits_tap(self.attention(torch.cat(inputs, dim=1)))
         w = self.weights_tap(torch.softmax(h, dim=1))
         return weighted_sum(w, scores)
@@ -121,6 +118,7 @@ class AverageFusion(nn.Module):
         self.weights_tap = Tap("scale.weights")
 
     def forward(self, inputs: list[Tensor], scores: list[Tensor]) -> Tensor:
+        """``scores`` per scale ``[B, K, h, w]`` to their mean ``[B, K, h, w]``; ``inputs`` are not used."""
         batch, _, height, width = scores[0].shape
         w = scores[0].new_full((batch, len(scores), height, width), 1 / len(scores))
         return weighted_sum(self.weights_tap(w), scores)
@@ -130,11 +128,12 @@ class MaxFusion(nn.Module):
     """The maximum over scales, per class and position."""
 
     def forward(self, inputs: list[Tensor], scores: list[Tensor]) -> Tensor:
+        """``scores`` per scale ``[B, K, h, w]`` to their maximum ``[B, K, h, w]``; ``inputs`` are not used."""
         return torch.stack(scores).amax(dim=0)
 
 
 class ScaleClassifier(nn.Module):
-    """Which of the S + 1 score maps is this? ``[B, K, h, w]`` to ``[B, S + 1]``: two 3x3 convolutions, global pooling."""
+    """Which of the S + 1 score maps is this? Two 3x3 convolutions and global pooling."""
 
     def __init__(self, classes: int, n_scales: int, width: int = 64) -> None:
         super().__init__()
@@ -144,6 +143,7 @@ class ScaleClassifier(nn.Module):
         self.scale = nn.Linear(width, n_scales + 1)
 
     def forward(self, scores: Tensor) -> Tensor:
+        """``[B, K, h, w]`` to ``[B, S + 1]``."""
         return self.scale(self.features(scores).mean(dim=(2, 3)))
 
 
@@ -171,4 +171,11 @@ def _fusion(spec: ScaleSpec, feature_channels: int) -> nn.Module:
 
 def _has_native_labels(scale: float) -> bool:
     """The Caffe net can shrink labels by whole factors only: a 0.75x branch is supervised on the finest grid."""
-    return (1 / scale).is_integer()
+    return (1 / scale) % 1 == 0
+
+
+def _start_near_zero(convolution: nn.Conv2d) -> None:
+    """Gaussian of 0.01, no bias: the Caffe net's start for layers that give scores."""
+    nn.init.normal_(convolution.weight, std=0.01)
+    if convolution.bias is not None:
+        nn.init.zeros_(convolution.bias)

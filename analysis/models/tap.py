@@ -20,4 +20,5 @@ class Tap(nn.Identity):
         self.name = name
 
     def extra_repr(self) -> str:
+        """The name, where a module is printed."""
         return self.name

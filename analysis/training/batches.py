@@ -1,8 +1,9 @@
-"""Training batches whose content depends on (seed, step) alone, so that a resumed training sees what it would have seen."""
+"""Training batches whose content depends on (seed, step) alone: a resumed training sees what it would have seen."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,13 +34,13 @@ class Augmented(TorchDataset[Batch]):
         self.dataset, self.seed = dataset, seed
         self.transform = _transform(recipe)
 
-    def __getitem__(self, key: tuple[int, int]) -> Batch:
-        epoch, index = key
-        sample = self.dataset[index]
+    def __getitem__(self, index: tuple[int, int]) -> Batch:
+        epoch, number = index
+        sample = self.dataset[number]
         image = tv_tensors.Image(torch.from_numpy(sample.image).permute(2, 0, 1))
         label = tv_tensors.Mask(torch.from_numpy(sample.label))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(mix(self.seed, epoch, index))
+            torch.manual_seed(mix(self.seed, epoch, number))
             image, label = self.transform(image, label)
         return image.as_subclass(Tensor), label.as_subclass(Tensor).long()
 
@@ -47,7 +48,9 @@ class Augmented(TorchDataset[Batch]):
 class Steps(Sampler[list[tuple[int, int]]]):
     """This process's share of every global batch from ``start`` to ``steps``: each epoch is one permutation."""
 
-    def __init__(self, n: int, batch_size: int, seed: int, start: int, steps: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, n: int, batch_size: int, seed: int, start: int, steps: int, rank: int = 0, world: int = 1
+    ) -> None:
         self.n, self.batch_size, self.seed = n, batch_size, seed
         self.start, self.steps, self.rank, self.world = start, steps, rank, world
 
@@ -72,13 +75,13 @@ def loader(dataset: Augmented, steps: Steps, workers: int) -> DataLoader[Batch]:
 
 def _transform(recipe: Recipe) -> v2.Compose:
     steps: list[torch.nn.Module] = []
-    fill = {tv_tensors.Image: _mean_colour(recipe), tv_tensors.Mask: IGNORED}
+    fill: Any = {tv_tensors.Image: _mean_colour(recipe), tv_tensors.Mask: float(IGNORED)}
     short, (low, high) = recipe.model.input.short_side, recipe.scale_range
     if short is not None:
         steps.append(v2.RandomResize(round(short * low), round(short * high) + 1, antialias=True))
     elif (low, high) != (1.0, 1.0):
         bilinear = v2.InterpolationMode.BILINEAR
-        steps.append(v2.RandomAffine(0, scale=(low, high), interpolation=bilinear, fill=fill))
+        steps.append(v2.RandomAffine((0, 0), scale=(low, high), interpolation=bilinear, fill=fill))
     steps.append(v2.RandomCrop(recipe.crop, pad_if_needed=True, fill=fill))
     if recipe.flip:
         steps.append(v2.RandomHorizontalFlip())
@@ -89,5 +92,5 @@ def _transform(recipe: Recipe) -> v2.Compose:
 
 def _mean_colour(recipe: Recipe) -> list[float]:
     spec = recipe.model.input
-    mean = [round(value * 255 / spec.value_range) for value in spec.mean]
+    mean = [float(round(value * 255 / spec.value_range)) for value in spec.mean]
     return mean if spec.channel_order == "RGB" else mean[::-1]

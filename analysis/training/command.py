@@ -18,8 +18,8 @@ from analysis.training.recipe import RECIPES, Recipe, find_recipe
 class Training:
     """Train a recipe.
 
-    The run directory holds config.json, history.parquet, metrics.parquet and checkpoints/. Interrupt it at will: the same
-    command with --resume goes on to the same weights.
+    The run directory holds config.json, history.parquet, metrics.parquet and checkpoints/. Interrupt it at will: the
+    same command with --resume goes on to the same weights.
 
     Several processes: torchrun --nproc-per-node N -m analysis train RECIPE ...
     """

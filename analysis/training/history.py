@@ -1,7 +1,7 @@
 """The history of a training: one row a step, with both gates, their gradients and what they really add.
 
 Columns: step, epoch, loss, loss_<name>, learning_rate, alpha, beta, alpha_grad, beta_grad, alpha_contribution,
-beta_contribution; gate columns are absent where the model has no such gate. Values of a step are those before its update.
+beta_contribution; gate columns are absent where the model has no such gate. Values are those before the update.
 A relative contribution is |gate * attended| / |input| over the batch (DESIGN 1).
 """
 

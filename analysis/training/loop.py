@@ -1,7 +1,7 @@
 """The training loop of both papers' models.
 
-A training is a function of (recipe, seed, data): what a step sees depends on the seed and its number alone, so a training
-stopped anywhere and resumed gives the same weights, bit for bit on CPU.
+A training is a function of (recipe, seed, data): what a step sees depends on the seed and its number alone, so a
+training stopped anywhere and resumed gives the same weights, bit for bit on CPU.
 """
 
 from __future__ import annotations
@@ -98,7 +98,12 @@ class Trainer:
             tqdm(total=self.steps, initial=start, unit="step", disable=not self.group.first) as bar,
         ):
             for step, (image, label) in enumerate(batches, start=start):
-                row = self.step(step, image.to(self.group.device, memory_format=torch.channels_last), label.to(self.group.device), taps)
+                row = self.step(
+                    step,
+                    image.to(self.group.device, memory_format=torch.channels_last),
+                    label.to(self.group.device),
+                    taps,
+                )
                 self.run.history.append(row)
                 if step + 1 in self.milestones:
                     self.milestone(step + 1)
@@ -142,14 +147,19 @@ class Trainer:
                     module.eval()
 
     def milestone(self, step: int) -> None:
-        """Add a checkpoint to the series and evaluate it."""
+        """Add a checkpoint to the series and, unless it is untrained, evaluate it."""
         if self.group.first:
             self.run.save_model(self.model, self.dataset.classes, step)
-            evaluation = evaluate(self.model, self.validation, objects=False, progress=False)
-            self.miou = evaluation.mean_iou
-            split = {**self.run.identity, "split": self.validation.split}
-            self.run.metrics.append(evaluation.table.assign(step=step, **split))
+            if step:
+                self.evaluate(step)
         self.group.wait()
+
+    def evaluate(self, step: int) -> None:
+        """Add the scores on the validation split to the metrics."""
+        evaluation = evaluate(self.model, self.validation, objects=False, progress=False)
+        self.miou = evaluation.mean_iou
+        split = {**self.run.identity, "split": self.validation.split}
+        self.run.metrics.append(evaluation.table.assign(step=step, **split))
 
     def save(self, step: int) -> None:
         """Commit: what --resume continues from."""

@@ -1,7 +1,7 @@
 """The losses of both papers, by name.
 
-Chen et al., section 3.3: 1 + S cross-entropies, weight 1 each. Fu et al., section 3.4: one each for the sum of both paths,
-position and channel. Both are the same rule: one cross-entropy for ``logits`` and one for every auxiliary.
+Chen et al., section 3.3: 1 + S cross-entropies, weight 1 each. Fu et al., section 3.4: one each for the sum of both
+paths, position and channel. Both are the same rule: one cross-entropy for ``logits`` and one for every auxiliary.
 The scale classifier's is a cross-entropy over S + 1 ids, cooperative: its gradient reaches every score map.
 """
 
@@ -22,7 +22,9 @@ from analysis.training.recipe import Recipe
 Total = Callable[[Tensor], Tensor]  # a sum over this process's batch -> its mean over processes
 
 
-def loss_parts(output: Output, label: Tensor, recipe: Recipe, weights: Tensor | None, total: Total) -> dict[str, Tensor]:
+def loss_parts(
+    output: Output, label: Tensor, recipe: Recipe, weights: Tensor | None, total: Total
+) -> dict[str, Tensor]:
     """Weighted loss parts by name, scalars; their sum is the loss.
 
     ``label [B, H, W]`` int64 with 255 ignored; ``weights [K]`` per class or None. ``total`` turns a process's sum of

@@ -1,8 +1,8 @@
 """Recipes: a training's configuration without its seed. Every field is a flag of ``attention-analysis train``.
 
 ``shapes-*`` train the embedded demo from nothing in about a minute; ``camvid-*`` fine-tune EfficientNet-Lite0 on street
-photographs; ``voc-scale-vgg16`` and ``cityscapes-dual-resnet101`` are the papers' own protocols as far as the papers state
-them (Chen et al., section 4; Fu et al., section 4.1.1). What a paper leaves open is said beside the field.
+photographs; ``voc-scale-vgg16`` and ``cityscapes-dual-resnet101`` are the papers' own protocols as far as the papers
+state them (Chen et al., section 4; Fu et al., section 4.1.1). What a paper leaves open is said beside the field.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal
 from analysis.errors import AnalysisError, closest
 from analysis.models import DualSpec, InputSpec, ScaleSpec, Spec
 
-LITE0_INPUT = InputSpec(mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+LITE0_INPUT = InputSpec(mean=(127 / 255, 127 / 255, 127 / 255), std=(128 / 255, 128 / 255, 128 / 255))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Recipe:
     validation: str = "val"
     epochs: int = 8
     batch_size: int = 4  # over all processes
-    crop: tuple[int, int] = (240, 320)
+    crop: tuple[int, int] = (241, 321)  # 16 k + 1: with corners aligned, cells then lie over the pixels they see
     scale_range: tuple[float, float] = (1.0, 1.0)  # random factor on the model's short_side
     flip: bool = True
     jitter: float = 0.0  # brightness, contrast and saturation vary by this fraction
@@ -45,26 +45,28 @@ class Recipe:
     auxiliary_weight: float = 1.0  # of each auxiliary cross-entropy
     scale_classifier_weight: float = 0.1
     freeze_batch_norm: bool = False
-    checkpoints: int = 8  # kept from the training, evenly spaced, besides the one of step 0; each is evaluated
+    checkpoints: int = 8  # kept from the training, evenly spaced, besides the untrained one; each is evaluated
     save_every: int = 0  # steps between states that --resume continues from; 0 is one epoch
 
 
 RECIPES: dict[str, Recipe] = {
     "shapes-scale": Recipe(
-        ScaleSpec(classes=0, backbone="tiny", skip=True, head_width=32, input=InputSpec(short_side=256)),
+        ScaleSpec(
+            classes=0, backbone="tiny", skip=True, head_width=32, input=InputSpec(short_side=256, size_multiple=32)
+        ),
         pretrained="none",
         epochs=3,
         batch_size=8,
-        crop=(256, 256),
+        crop=(257, 257),
         learning_rate=1e-2,
         class_weights="sqrt_median_frequency",
     ),
     "shapes-dual": Recipe(
-        DualSpec(classes=0, backbone="tiny", input=InputSpec(short_side=256)),
+        DualSpec(classes=0, backbone="tiny", input=InputSpec(short_side=256, size_multiple=32)),
         pretrained="none",
         epochs=4,
         batch_size=8,
-        crop=(256, 256),
+        crop=(257, 257),
         learning_rate=1e-2,
         class_weights="sqrt_median_frequency",
     ),
@@ -74,7 +76,7 @@ RECIPES: dict[str, Recipe] = {
             output_stride=16,
             skip=True,
             head_width=64,
-            input=dataclasses.replace(LITE0_INPUT, short_side=360),
+            input=dataclasses.replace(LITE0_INPUT, short_side=360, size_multiple=32),
         ),
         jitter=0.3,
         scale_range=(0.75, 1.5),
@@ -86,13 +88,14 @@ RECIPES: dict[str, Recipe] = {
             backbone="lite0",
             output_stride=16,
             skip=True,
-            input=dataclasses.replace(LITE0_INPUT, short_side=360),
+            input=dataclasses.replace(LITE0_INPUT, short_side=360, size_multiple=32),
         ),
+        crop=(193, 257),  # the cost of position attention grows with the square of the positions
         jitter=0.3,
         scale_range=(0.75, 1.5),
         class_weights="sqrt_median_frequency",
     ),
-    # Chen et al. do not state crop, augmentation and number of iterations: 321, mirror (the public Caffe net), 6,000 steps.
+    # Chen et al. do not state crop, augmentation and length: 321 and mirror are the public Caffe net's; 6,000 steps.
     "voc-scale-vgg16": Recipe(
         ScaleSpec(
             classes=0,
@@ -134,7 +137,7 @@ def find_recipe(name: str) -> Recipe:
 
 
 def recipe_label(name: str, recipe: Recipe) -> str:
-    """What tables carry as ``recipe``: the name, and the fields that differ from it (``camvid-scale model.fusion=max``)."""
+    """What tables carry as ``recipe``: name and fields that differ from it, as in ``camvid-scale model.fusion=max``."""
     changed = _differences(find_recipe(name), recipe)
     return " ".join([name, *changed])
 

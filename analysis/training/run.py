@@ -95,7 +95,9 @@ def start_run(folder: Path, name: str, recipe: Recipe, seed: int, dataset: Datas
         with replacing(file) as temporary:
             temporary.write_text(json.dumps(config, indent=1))
     elif not file.is_file():
-        raise AnalysisError(f"{folder} holds no run to resume (config.json is missing); leave --resume out to start one")
+        raise AnalysisError(
+            f"{folder} holds no run to resume (config.json is missing); leave --resume out to start one"
+        )
     else:
         _check_same(json.loads(file.read_text()), config, folder)
 

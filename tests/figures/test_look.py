@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 
 from analysis.datasets import open_dataset
 from analysis.errors import AnalysisError
-from analysis.figures import look, save
+from analysis.figures import save
 from analysis.figures.attention import affinity_matrix, energy_matrix
+from analysis.figures.look import look
 from analysis.figures.maps import label_map, weight_maps, winner_map
 from analysis.figures.style import CATEGORIES
 from analysis.models import DualAttention, Model, ScaleAttention
@@ -92,7 +93,8 @@ def test_the_legend_names_the_classes_that_are_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "text"), [("paper", "paper's form, softmax(energy)"), ("released", "released form, softmax(-energy)")]
+    ("form", "text"),
+    [("paper", "form in force: paper's, softmax(energy)"), ("released", "form in force: released, softmax(-energy)")],
 )
 def test_every_figure_of_channel_attention_states_the_form(form: str, text: str) -> None:
     figures = look(dual(form=form), IMAGE, DATA.classes)
@@ -138,5 +140,5 @@ def test_what_cannot_be_saved_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_pyplot_is_never_imported() -> None:
-    code = "import sys, analysis.figures, analysis.figures.curves; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, analysis.figures.look, analysis.figures.curves; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,53 @@
+# One environment in .venv, made once and again when the lock changes.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help app test test-all lint bench demo screenshots lock clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+app: $(STAMP)  ## Open the dashboard on the embedded demo, on 127.0.0.1
+	$(BIN)/python -m streamlit run app/main.py --server.address 127.0.0.1
+
+test: $(STAMP) lint  ## Lint, type check, and the tests of a few minutes
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(STAMP) lint  ## All tests, the long ones too
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/ty check analysis app benchmarks
+
+bench: $(STAMP)  ## Ratios to the alternatives, in one run
+	$(BIN)/python benchmarks/capture.py
+	$(BIN)/python benchmarks/loading.py
+
+demo: $(STAMP)  ## Train the two shapes runs of the embedded demo again
+	rm -rf runs/demo-shapes-scale runs/demo-shapes-dual
+	$(BIN)/attention-analysis train shapes-scale --data shapes --out runs/demo-shapes-scale
+	$(BIN)/attention-analysis train shapes-dual --data shapes --out runs/demo-shapes-dual
+	$(BIN)/attention-analysis publish runs/demo-shapes-scale data/demo/shapes-scale
+	$(BIN)/attention-analysis publish runs/demo-shapes-dual data/demo/shapes-dual --series
+
+screenshots: $(STAMP)  ## Screenshots of the dashboard in docs/screenshots (needs Chromium)
+	$(BIN)/python -m app.screenshots
+
+lock: $(STAMP)  ## Write requirements.lock from pyproject.toml: names and versions only
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-header --no-annotate \
+	    --no-emit-index-url --no-emit-find-links --quiet --output-file requirements.lock
+
+clean:  ## Remove the environment and caches
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The dashboard's parts; all they compute is a call into ``analysis``."""

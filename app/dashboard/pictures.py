@@ -1,0 +1,74 @@
+"""Photograph, prediction and truth, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import streamlit as st
+
+from analysis.checkpoints import Checkpoint
+from analysis.datasets import palette_for
+from analysis.figures.maps import label_map
+from analysis.figures.overlay import colour_labels
+from analysis.measures import confusion, iou, mean_iou
+from analysis.views import View
+from dashboard.photographs import Photograph
+from dashboard.shown import downloads, legend, origin, plain
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What one page shows: a photograph seen through a checkpoint."""
+
+    checkpoint: Checkpoint
+    photo: Photograph
+    seen: View
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What every picture of this look depends on."""
+        return self.checkpoint.provenance["sha256"], self.photo.digest
+
+    @property
+    def truth(self) -> np.ndarray | None:
+        """Labels of the classes that the model knows, uint8 ``[H, W]``."""
+        return self.photo.label if self.photo.classes == self.checkpoint.classes else None
+
+    @property
+    def origin(self) -> str:
+        """Provenance of a downloaded figure."""
+        return f"{origin(self.checkpoint)} · {self.photo.name}"
+
+
+def show(look: Look) -> None:
+    """The pictures, a legend of their classes, and how well the prediction does where there is a truth."""
+    palette, truth = palette_for(look.checkpoint.classes), look.truth
+    shown = {"Photograph": look.photo.image, "Prediction": colour_labels(look.seen.prediction, palette)}
+    if truth is not None:
+        shown["Truth (black: ignored)"] = colour_labels(truth, palette)
+    for column, (name, picture) in zip(st.columns(len(shown)), shown.items(), strict=True):
+        column.image(picture, name, width="stretch", output_format="PNG", alt=f"{name} of {look.photo.name}")
+    _score(look, palette)
+    classes = look.checkpoint.classes
+    figures = {"prediction": partial(label_map, look.seen.prediction, classes, palette, "Prediction")}
+    if truth is not None:
+        figures["truth"] = partial(label_map, truth, classes, palette, "Truth")
+    downloads(figures, look.origin)
+
+
+def _score(look: Look, palette: np.ndarray) -> None:
+    classes, truth = look.checkpoint.classes, look.truth
+    shares = np.bincount(look.seen.prediction.ravel(), minlength=len(classes)) / look.seen.prediction.size
+    notes = {c: f"{shares[c]:.0%}" for c in range(len(classes)) if shares[c] > 0}
+    said = f"{look.photo.name}. Beside each class: its share of the prediction."
+    if truth is not None:
+        table = confusion(look.seen.prediction, truth, len(classes))
+        ious = iou(table)
+        notes = {c: f"{ious[c]:.2f}" for c in range(len(classes)) if not np.isnan(ious[c])}
+        said = f"{look.photo.name}. mIoU {mean_iou(table):.3f} over {len(notes)} classes; beside each class: its IoU."
+    elif look.photo.classes:
+        said += " Its labels have other classes than the model, so there is no truth to compare with."
+    legend(classes, palette, list(notes), notes)
+    st.caption(plain(" ".join([said, look.photo.note])))

@@ -1,0 +1,162 @@
+"""The sidebar: which checkpoint, and which photograph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from analysis.checkpoints import Checkpoint, checkpoint_files
+from analysis.datasets import splits
+from analysis.errors import AnalysisError, closest
+from dashboard import address, photographs
+from dashboard.opened import opened_checkpoint, opened_dataset
+from dashboard.photographs import BUNDLED, Photograph
+from dashboard.shown import plain
+
+FOLDERS = ("data/demo", "runs")
+FIRST = ("data/demo/camvid-scale", "data/demo/shapes-dual", "data/demo/shapes-scale")
+#: Where data sets are looked for; below the project's folder, and beside it.
+PLACES = {"camvid": ("data/camvid", "../shared/camvid"), "voc": ("data/voc", "../shared/voc_sample")}
+SOURCES = ("data set", "bundled", "upload")
+
+
+def choose_checkpoint() -> Checkpoint:
+    """Pick a directory (or type a path) and a step of its series; the checkpoint is opened.
+
+    AnalysisError: nothing there, or what is there is no checkpoint of this project.
+    """
+    known = _directories()
+    wanted = address.current().checkpoint or next((p for p in (*FIRST, *known) if p in known), "")
+    path = _pick_or_type("Checkpoint", "checkpoint", known, wanted, "a .safetensors file or a run directory")
+    if not path:
+        raise AnalysisError(f"no checkpoint under {' or '.join(FOLDERS)} of this folder; type a path in the sidebar")
+    file = _choose_step(path, checkpoint_files(path))
+    checkpoint = opened_checkpoint(file)
+    _forget_other_data(checkpoint)
+    return checkpoint
+
+
+def choose_photograph(checkpoint: Checkpoint) -> Photograph | None:
+    """Pick a photograph; the first is one that suits the checkpoint. None as long as an upload is awaited.
+
+    AnalysisError: a data set or image that cannot be read.
+    """
+    asked = address.current()
+    if not (asked.data or asked.photo or asked.upload):
+        address.publish(**_suitable(checkpoint))
+        asked = address.current()
+    first = "upload" if asked.upload else "bundled" if asked.photo else "data set"
+    key = _seeded("source", first, checkpoint)
+    source = st.sidebar.segmented_control("Photograph", SOURCES, key=key, required=True, width="stretch")
+    choose = {"data set": _from_dataset, "bundled": _bundled, "upload": _upload}[source or first]
+    return choose(checkpoint)
+
+
+def trained_on(checkpoint: Checkpoint) -> str:
+    """The name of the data set that a checkpoint was trained on, empty where its origin does not say."""
+    return str(checkpoint.provenance.get("dataset", ""))
+
+
+def _directories() -> list[str]:
+    """Every directory with checkpoints, a run as a whole."""
+    files = [file for folder in FOLDERS for file in sorted(Path(folder).rglob("*.safetensors"))]
+    parents = [file.parent.parent if file.parent.name == "checkpoints" else file.parent for file in files]
+    return list(dict.fromkeys(parent.as_posix() for parent in parents))
+
+
+def _choose_step(path: str, files: list[Path]) -> Path:
+    stems = [file.stem for file in files]
+    wanted = address.current().step if address.current().checkpoint in ("", path) else ""
+    if wanted and wanted not in stems:
+        st.sidebar.warning(plain(f"no step {wanted!r} in {path}{closest(wanted, stems)}; this is the last one"))
+    stem = stems[-1]
+    if len(stems) > 1:
+        key = address.seeded(f"step of {path}", wanted if wanted in stems else stem)
+        stem = st.sidebar.select_slider("Step of its training", stems, key=key, format_func=_step)
+    address.publish(checkpoint=path, step=stem if len(stems) > 1 else "")
+    return files[stems.index(stem)]
+
+
+def _step(stem: str) -> str:
+    digits = stem.removeprefix("step_")
+    return str(int(digits)) if digits.isdecimal() else stem
+
+
+def _forget_other_data(checkpoint: Checkpoint) -> None:
+    """Start again from a suitable photograph where the last one came from another checkpoint's data set."""
+    before = st.session_state.get("trained on")
+    st.session_state["trained on"] = trained_on(checkpoint)
+    if before not in (None, trained_on(checkpoint)) and address.current().data:
+        address.publish(data="", split="", image="", pixel="")
+
+
+def _suitable(checkpoint: Checkpoint) -> dict[str, str]:
+    """An image of the data set that the checkpoint was trained on, where that is there, else a bundled photograph."""
+    name = trained_on(checkpoint)
+    spec = next((spec for spec in _datasets() if spec.partition(":")[0] == name), None)
+    return {"photo": "china"} if spec is None else {"data": spec}
+
+
+def _datasets() -> list[str]:
+    places = [f"{name}:{place}" for name, places in PLACES.items() for place in places if Path(place).is_dir()]
+    return ["shapes", *places]
+
+
+def _from_dataset(checkpoint: Checkpoint) -> Photograph:
+    asked, known = address.current(), _datasets()
+    wanted = asked.data or _suitable(checkpoint).get("data", known[0])
+    spec = _pick_or_type("Data set", f"data {trained_on(checkpoint)}", known, wanted, "NAME[:PATH]")
+    names = splits(spec)
+    split = asked.split if spec == asked.data and asked.split in names else "val" if "val" in names else names[0]
+    split = st.sidebar.selectbox("Split", names, key=address.seeded(f"split of {spec}", split))
+    images = [item.name for item in opened_dataset(spec, split).items]
+    first = images[0]
+    if spec == asked.data and asked.split in ("", split) and asked.image:
+        first = asked.image if asked.image in images else images[0]
+        if first != asked.image:
+            st.sidebar.warning(plain(f"no image {asked.image!r} in {spec} {split}; this is the first one"))
+    image = st.sidebar.selectbox("Image", images, key=address.seeded(f"image of {spec} {split}", first))
+    address.publish(data=spec, split=split, image=image, photo="", upload="")
+    return photographs.from_dataset(opened_dataset(spec, split), image)
+
+
+def _bundled(checkpoint: Checkpoint) -> Photograph:
+    asked = address.current().photo
+    if asked and asked not in BUNDLED:
+        st.sidebar.warning(plain(f"no bundled photograph {asked!r}; this is another"))
+    key = _seeded("photo", asked if asked in BUNDLED else "china", checkpoint)
+    name = st.sidebar.selectbox("Photograph", list(BUNDLED), key=key, label_visibility="collapsed")
+    address.publish(data="", split="", image="", photo=name, upload="")
+    return photographs.bundled(name)
+
+
+def _upload(checkpoint: Checkpoint) -> Photograph | None:
+    """The upload lives in this session only; its page says so where an address names one that is not here."""
+    file = st.sidebar.file_uploader("Upload", ["jpg", "jpeg", "png", "webp"], label_visibility="collapsed")
+    if file is not None:
+        st.session_state["upload"] = photographs.uploaded(file.name, file.getvalue())
+    photo = st.session_state.get("upload")
+    asked = address.current().upload
+    if asked and (photo is None or not photo.digest.startswith(asked)) and file is None:
+        st.info("This address shows an upload of another session, which was not kept: upload the photograph again.")
+        return None
+    if photo is None:
+        st.info("Upload a photograph in the sidebar: JPEG, PNG or WebP.")
+        return None
+    address.publish(data="", split="", image="", photo="", upload=photo.digest[:12])
+    return photo
+
+
+def _seeded(name: str, value: str, checkpoint: Checkpoint) -> str:
+    return address.seeded(f"{name} {trained_on(checkpoint)}", value)
+
+
+def _pick_or_type(label: str, name: str, known: list[str], wanted: str, what: str) -> str:
+    options = known if wanted in known or not wanted else [wanted, *known]
+    key = address.seeded(name, wanted or None)
+    typed = st.session_state[key]
+    options = options if typed in options or not typed else [typed, *options]
+    return st.sidebar.selectbox(
+        label, options, key=key, accept_new_options=True, placeholder=f"type {what}", help=f"Pick one, or type {what}."
+    )

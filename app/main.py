@@ -1,0 +1,16 @@
+"""The dashboard: ``streamlit run app/main.py`` from the project's folder. Pages lay out; ``analysis`` computes."""
+
+import streamlit as st
+
+from dashboard import address
+
+st.set_page_config(page_title="Attention analysis", layout="wide")
+page = st.navigation(
+    [
+        st.Page("dashboard/look.py", title="Look", default=True),
+        st.Page("dashboard/gates.py", title="Gates", url_path="gates"),
+    ],
+    position="top",
+)
+address.adopt(page.url_path)
+page.run()
