@@ -6,6 +6,7 @@ Every command is a function; its parameters are its flags. Bad input ends in one
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -106,6 +107,8 @@ def look(
     from analysis.figures.look import look as draw
 
     opened = open_checkpoint(checkpoint, device)
+    if pixel is not None and not getattr(opened.spec, "position", False):
+        raise AnalysisError(f"--pixel picks a row of position attention, which {opened.name} does not have")
     figures = draw(opened.model, read_image(image), opened.classes, palette_of(opened.classes), pixel)
     for name, figure in figures.items():
         path = out / f"{name}.png"
@@ -169,8 +172,10 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 
 def _as_json(result: Evaluation, identity: dict[str, Any]) -> str:
-    rows = json.loads(result.table.to_json(orient="records"))
-    return json.dumps({**identity, "miou": result.mean_iou, "iou": result.iou, "images": result.n_images, "rows": rows})
+    rows = json.loads(result.table.to_json(orient="records") or "[]")
+    iou = {name: None if math.isnan(value) else value for name, value in result.iou.items()}
+    miou = None if math.isnan(result.mean_iou) else result.mean_iou
+    return json.dumps({**identity, "miou": miou, "iou": iou, "images": result.n_images, "rows": rows})
 
 
 def _as_text(result: Evaluation) -> str:

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import keystr, tree_map_with_path
 
 from analysis.errors import AnalysisError, closest
-from analysis.tap_names import Call, Names, Request, Target
 from analysis.models.tap import Tap
+from analysis.tap_names import Call, Names, Request, Target
 
 FLOAT32_TAPS = frozenset({"channel.energy"})  # a sum over positions: it passes 65,504, the largest half
 MIB = 2**20

@@ -1,7 +1,6 @@
 """The dashboard: ``streamlit run app/main.py`` from the project's folder. Pages lay out; ``analysis`` computes."""
 
 import streamlit as st
-
 from dashboard import address
 
 st.set_page_config(page_title="Attention analysis", layout="wide")

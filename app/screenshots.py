@@ -11,9 +11,8 @@ import sys
 from pathlib import Path
 from urllib.parse import urlencode
 
-from playwright.sync_api import Browser, Page, sync_playwright
-
 from dashboard.serving import serving
+from playwright.sync_api import Browser, Page, sync_playwright
 
 #: Name, page, checkpoint and further parameters.
 SHOTS = (

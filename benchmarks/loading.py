@@ -63,7 +63,11 @@ def main() -> None:
             "ratio": statistics.median(ratios),
             "worst_ratio": max(ratios),
         }
-        print(json.dumps(result) if options.json else "  ".join(f"{k} {v:.3g}" if k != "recipe" else f"{v:14}" for k, v in result.items()))
+        print(
+            json.dumps(result)
+            if options.json
+            else "  ".join(f"{k} {v:.3g}" if k != "recipe" else f"{v:14}" for k, v in result.items())
+        )
 
 
 if __name__ == "__main__":

@@ -208,7 +208,9 @@ def test_mask_rules_take_keys_away(rule: str) -> None:
 
 def test_a_row_without_keys_gives_zero() -> None:
     labels = torch.zeros(1, 6, dtype=torch.long)
-    result = position_attention(torch.randn(1, 2, 6), torch.randn(1, 2, 6), torch.randn(1, 3, 6), labels, "forbid equal")
+    result = position_attention(
+        torch.randn(1, 2, 6), torch.randn(1, 2, 6), torch.randn(1, 3, 6), labels, "forbid equal"
+    )
     assert torch.equal(result, torch.zeros(1, 3, 6))
 
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,7 @@ def test_public_names() -> None:
 
 def requirements() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    everything = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    everything = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     return {f"py{r}" if r.startswith("torch>") else r for r in everything}
 
 

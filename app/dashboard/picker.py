@@ -10,6 +10,8 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
+from dashboard.photographs import Photograph
+
 SHOWN = 1280  # pixels; the longer side of the photograph that is sent to the browser
 
 _MOUNT = """
@@ -28,15 +30,23 @@ _JS = files("analysis.figures").joinpath("click.js").read_text("utf-8") + _MOUNT
 _component = st.components.v2.component("attention_pixel_picker", js=_JS)
 
 
-def pick_pixel(image: np.ndarray, start: tuple[int, int], step: int, key: str) -> tuple[int, int]:
-    """Show ``image`` uint8 ``[H, W, 3]`` and return the picked pixel (y, x), at first ``start``.
+def pick_pixel(photo: Photograph, start: tuple[int, int], step: int, key: str) -> tuple[int, int]:
+    """Show a photograph and return its picked pixel (y, x), at first ``start``.
 
     An arrow key moves it by ``step`` pixels, with shift by one. The component keeps the pixel: what is sent to the
     browser stays the same from click to click.
     """
-    height, width = image.shape[:2]
+    height, width = photo.image.shape[:2]
+    key = f"{key} {photo.digest}"
     begun = st.session_state.setdefault(f"start of {key}", start)
-    data = {"image": _url(image), "height": height, "width": width, "pixel": begun, "step": step, "label": _LABEL}
+    data = {
+        "image": _url(photo.digest, photo.image),
+        "height": height,
+        "width": width,
+        "pixel": begun,
+        "step": step,
+        "label": _LABEL,
+    }
     picked = _component(key=key, data=data, on_pixel_change=lambda: None).pixel
     return picked if (picked := _inside(picked, height, width)) else begun
 
@@ -53,8 +63,8 @@ def _inside(picked: object, height: int, width: int) -> tuple[int, int] | None:
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _url(image: np.ndarray) -> str:
-    shown = Image.fromarray(image)
+def _url(digest: str, _image: np.ndarray) -> str:
+    shown = Image.fromarray(_image)
     shown.thumbnail((SHOWN, SHOWN))
     stream = BytesIO()
     shown.save(stream, "JPEG", quality=92)

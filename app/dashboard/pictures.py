@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 
 from analysis.checkpoints import Checkpoint
-from analysis.datasets import palette_for
+from analysis.datasets import palette_of
 from analysis.figures.maps import label_map
 from analysis.figures.overlay import colour_labels
 from analysis.measures import confusion, iou, mean_iou
@@ -44,7 +44,7 @@ class Look:
 
 def show(look: Look) -> None:
     """The pictures, a legend of their classes, and how well the prediction does where there is a truth."""
-    palette, truth = palette_for(look.checkpoint.classes), look.truth
+    palette, truth = palette_of(look.checkpoint.classes), look.truth
     shown = {"Photograph": look.photo.image, "Prediction": colour_labels(look.seen.prediction, palette)}
     if truth is not None:
         shown["Truth (black: ignored)"] = colour_labels(truth, palette)

@@ -30,6 +30,6 @@ def show(look: Look) -> None:
 
 def _winner(look: Look) -> None:
     assert look.seen.winner is not None
-    with st.container(width=720):
+    with st.container(width=600):
         draw = partial(winner_map, look.seen.winner, look.seen.branches, "Winning branch")
         figure(draw, "winner", look.key, words.winner_caption(look.seen), look.origin)

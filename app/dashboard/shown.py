@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -25,6 +26,7 @@ KINDS = {"png": "image/png", "svg": "image/svg+xml", "pdf": "application/pdf"}
 _ORIGIN = {"png": "Description", "svg": "Description", "pdf": "Subject"}  # the metadata field that takes free text
 _DARK_TEXT = "#fafafa"
 _DPI = 130
+_DRAWING = threading.Lock()  # matplotlib's parser of formulas is not made for two threads
 
 
 def plain(text: object) -> str:
@@ -34,11 +36,13 @@ def plain(text: object) -> str:
 
 @contextmanager
 def errors_in_one_line() -> Generator[None]:
-    """Show an AnalysisError of the block as its one line; the rest of the page goes on."""
+    """Show an AnalysisError of the block, or what the disk refuses, as one line; the rest of the page goes on."""
     try:
         yield
     except AnalysisError as error:
         st.error(plain(error))
+    except OSError as error:
+        st.error(plain(f"cannot read {str(error.filename)[:200]} ({error.strerror}); check the path"))
 
 
 def figure(draw: Callable[[], Figure], name: str, key: tuple[object, ...], caption: str, origin: str) -> None:
@@ -71,7 +75,8 @@ def downloads(figures: Mapping[str, Callable[[], Figure]], origin: str) -> None:
 def written(draw: Callable[[], Figure], kind: str, origin: str) -> bytes:
     """A figure as the bytes of a file of the given kind, which says where it comes from."""
     stream = BytesIO()
-    draw().savefig(stream, format=kind, dpi=_DPI, metadata={_ORIGIN[kind]: origin})
+    with _DRAWING:
+        draw().savefig(stream, format=kind, dpi=_DPI, bbox_inches="tight", metadata={_ORIGIN[kind]: origin})
     return stream.getvalue()
 
 
@@ -105,11 +110,12 @@ def origin(checkpoint: Checkpoint) -> str:
 
 @st.cache_data(max_entries=128, show_spinner=False)
 def _rendered(name: str, key: tuple[object, ...], dark: bool, _draw: Callable[[], Figure]) -> bytes:
-    drawn = _draw()
-    if dark:
-        _darken(drawn)
     stream = BytesIO()
-    drawn.savefig(stream, format="png", dpi=_DPI, facecolor="none")
+    with _DRAWING:
+        drawn = _draw()
+        if dark:
+            _darken(drawn)
+        drawn.savefig(stream, format="png", dpi=_DPI, bbox_inches="tight", facecolor="none")
     return stream.getvalue()
 
 

@@ -66,12 +66,16 @@ over the training batch. $(\alpha, W_v)$ and $(c\,\alpha, W_v / c)$ are the same
 little by itself."""
 
 
+def model_title(spec: Spec) -> str:
+    """The name of this kind of model."""
+    return "Attention to Scale" if isinstance(spec, ScaleSpec) else "Dual attention (DANet)"
+
+
 def model_line(spec: Spec) -> str:
-    """What kind of model this is, in one line."""
+    """What this model is made of, in one line."""
     if isinstance(spec, ScaleSpec):
-        branches = ", ".join(branch_labels(spec.scales))
-        return f"Attention to Scale on {spec.backbone}: {branches}; {spec.fusion} fusion"
-    return f"DANet on {spec.backbone}: {_attentions(spec)}"
+        return f"{spec.backbone} backbone · {', '.join(branch_labels(spec.scales))} · {spec.fusion} fusion"
+    return f"{spec.backbone} backbone · {_attentions(spec)}"
 
 
 def weights_caption(seen: View) -> str:

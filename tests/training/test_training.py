@@ -38,7 +38,9 @@ def scenes() -> tuple[Dataset, Dataset]:
     return first(open_dataset("shapes", "train"), 12), first(open_dataset("shapes", "val"), 3)
 
 
-def run(recipe: Recipe, scenes: tuple[Dataset, Dataset], out: Path, name: str = "shapes-dual", **options: object) -> Path:
+def run(
+    recipe: Recipe, scenes: tuple[Dataset, Dataset], out: Path, name: str = "shapes-dual", **options: object
+) -> Path:
     return train(name, recipe, *scenes, out, **{"workers": 0, "device": "cpu", **options})
 
 
@@ -74,7 +76,7 @@ def test_the_same_seed_gives_the_same_weights(name: str, scenes: tuple[Dataset, 
     assert any(not torch.equal(x, y) for x, y in zip(weights(a).values(), weights(other).values(), strict=True))
 
 
-class Stop(Exception):  # noqa: N818
+class Stop(Exception):
     pass
 
 
@@ -159,7 +161,7 @@ def test_data_that_do_not_fit_are_refused_before_anything_is_written(
     scenes: tuple[Dataset, Dataset], tmp_path: Path
 ) -> None:
     recipe = small("shapes-dual", model=dataclasses.replace(RECIPES["shapes-dual"].model, classes=7))
-    with pytest.raises(AnalysisError, match="model.classes is 7, data set shapes has 5"):
+    with pytest.raises(AnalysisError, match=r"model\.classes is 7, data set shapes has 5"):
         run(recipe, scenes, tmp_path / "run")
     with pytest.raises(AnalysisError, match="fewer than one batch"):
         run(small("shapes-dual", batch_size=100), scenes, tmp_path / "run")

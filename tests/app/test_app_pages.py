@@ -1,0 +1,167 @@
+"""Every page with every kind of checkpoint, and what follows from what is chosen."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dashboards import dual, fine, one_line, opened, said, save, save_history, scale
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from analysis.checkpoints import save_checkpoint
+
+SCALE = {"attention": ("Scale weights", "Winning branch"), "average": ("Scale weights",), "max": ("Winning branch",)}
+
+
+def sections(test: AppTest) -> list[str]:
+    return [m.value.removeprefix("#### ") for m in test.main.markdown if m.value.startswith("#### ")]
+
+
+def pictures(test: AppTest) -> int:
+    return len(test.get("image"))
+
+
+@pytest.mark.parametrize("fusion", SCALE)
+def test_look_through_a_scale_model(folder: Path, fusion: str) -> None:
+    save(scale(fusion=fusion), folder / "runs" / "one")
+    test = opened()
+    assert fine(test) and tuple(sections(test)) == SCALE[fusion]
+    assert pictures(test) == 3 + len(SCALE[fusion])
+    captions = said(test.caption)
+    assert "1.0x branch, 0.75x branch, 0.5x branch" in captions and "mIoU" in captions
+    assert ("the 1.0x branch wins" in captions) == (fusion != "average")
+    assert "recipe shapes-test · step 0 · seed 0 · trained on shapes train" in captions
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, ["Position attention", "Prediction", "Gates", "Channel attention"]),
+        ({"position": False}, ["Prediction", "Gates", "Channel attention"]),
+        ({"channel": False}, ["Position attention", "Prediction", "Gates"]),
+        ({"position": False, "channel": False}, ["Prediction"]),
+    ],
+)
+def test_look_through_a_dual_model(folder: Path, fields: dict[str, Any], expected: list[str]) -> None:
+    save(dual(**fields), folder / "runs" / "one")
+    test = opened()
+    assert fine(test) and sections(test) == expected
+    assert len(test.get("bidi_component")) == ("Position attention" in expected)
+    assert test.query_params.get("pixel") == ("128,128" if "Position attention" in expected else None)
+
+
+@pytest.mark.parametrize(
+    ("form", "text"), [("paper", "The paper's form is in"), ("released", "The released form is in")]
+)
+def test_the_form_in_force_is_said(folder: Path, form: str, text: str) -> None:
+    save(dual(form=form), folder / "runs" / "one")
+    test = opened()
+    assert text in said(test.markdown) and f"channel attention ({form} form)" in said(test.caption)
+
+
+def test_gates_of_a_dual_model(folder: Path) -> None:
+    save_history(save(dual(), folder / "runs" / "one", steps=(0, 10)))
+    test = opened("gates", step="step_000010")
+    assert fine(test) and pictures(test) == 3
+    assert "At step 10 of 19: α = +0.1000; β = +0.1000" in said(test.caption)
+
+
+@pytest.mark.parametrize("model", [scale(), dual(position=False, channel=False)])
+def test_gates_of_a_model_without_links_to_look(folder: Path, model: Any) -> None:
+    save(model, folder / "runs" / "one")
+    test = opened("gates")
+    assert fine(test) and pictures(test) == 0
+    assert "has no gates" in said(test.info)
+    assert [link.proto.label for link in test.get("page_link")] == ["Look through this checkpoint"]
+
+
+def test_gates_without_a_history_say_so(folder: Path) -> None:
+    run = save(dual(), folder / "runs" / "one")
+    assert "no table at runs/one/history.parquet" in one_line(opened("gates"))
+    (run / "history.parquet").write_bytes(b"PAR1 and nothing else")
+    assert "not a readable Parquet file" in one_line(opened("gates"))
+
+
+def test_captions_follow_the_step_and_the_page_keeps_it(folder: Path) -> None:
+    save_history(save(dual(), folder / "runs" / "one", steps=(0, 5, 10)))
+    test = opened()
+    assert test.query_params["step"] == "step_000010" and "α = +0.5000 adds" in said(test.caption)
+    test.select_slider[0].set_value("step_000000").run()
+    assert "α is exactly 0: its path is the identity" in said(test.caption)
+    assert fine(test) and test.query_params["step"] == "step_000000"
+    test.switch_page("dashboard/gates.py").run()
+    assert test.select_slider[0].value == "step_000000" and "At step 0 of 19" in said(test.caption)
+    test.switch_page("dashboard/look.py").run()
+    assert test.select_slider[0].value == "step_000000"
+
+
+def test_another_image_is_another_view(folder: Path) -> None:
+    save(scale(), folder / "runs" / "one")
+    test = opened()
+    before = said(test.caption)
+    test.selectbox[3].set_value("val-00007").run()
+    assert fine(test) and test.query_params["image"] == "val-00007" and said(test.caption) != before
+
+
+def test_a_checkpoint_of_other_data_brings_its_own_photograph(folder: Path) -> None:
+    save(dual(), folder / "runs" / "a")
+    save(dual(), folder / "runs" / "b", dataset="camvid")
+    test = opened(image="val-00003", data="shapes", split="val")
+    assert test.selectbox[3].value == "val-00003"
+    test.selectbox[0].set_value("runs/b").run()
+    assert fine(test) and test.query_params["photo"] == "china" and "image" not in test.query_params
+    test.selectbox[0].set_value("runs/a").run()
+    assert fine(test) and test.query_params["photo"] == "china"  # a bundled photograph suits every model
+
+
+def test_the_demo_comes_first(folder: Path) -> None:
+    save(scale(), folder / "runs" / "a")
+    save_checkpoint(dual(), folder / "data/demo/shapes-dual/shapes-dual.safetensors", list("abcde"), {})
+    test = opened()
+    assert test.selectbox[0].value == "data/demo/shapes-dual"
+    assert test.selectbox[0].options == ["data/demo/shapes-dual", "runs/a"]
+
+
+def test_a_bundled_photograph_has_no_truth(folder: Path) -> None:
+    save(scale(), folder / "runs" / "one")
+    test = opened(photo="coffee")
+    assert fine(test) and pictures(test) == 4
+    assert "coffee (skimage). Beside each class: its share" in said(test.caption)
+
+
+def test_labels_of_other_classes_are_no_truth(folder: Path) -> None:
+    save_checkpoint(scale(), folder / "runs/one/a.safetensors", list("abcde"), {"dataset": "shapes"})
+    test = opened()
+    assert fine(test) and pictures(test) == 4 and "Its labels have other classes than the model" in said(test.caption)
+
+
+def test_an_upload_is_looked_at_and_kept_while_the_session_lasts(folder: Path) -> None:
+    save_history(save(dual(), folder / "runs" / "one"))
+    test = opened()
+    test.button_group[0].set_value("upload").run()
+    assert "Upload a photograph" in said(test.info)
+    test.file_uploader[0].upload("<b>street</b>.png", png(np.full((90, 120, 3), 200, np.uint8)), "image/png").run()
+    assert fine(test) and "<b>street</b>.png (upload)" in said(test.caption)
+    assert test.query_params["pixel"] == "45,60"
+    test.switch_page("dashboard/gates.py").run().switch_page("dashboard/look.py").run()
+    assert fine(test) and "<b>street</b>.png (upload)" in said(test.caption)
+    elsewhere = opened(upload=test.query_params["upload"])
+    assert fine(elsewhere) and "upload the photograph again" in said(elsewhere.info)
+
+
+def test_a_large_upload_is_made_smaller(folder: Path) -> None:
+    save(scale(), folder / "runs" / "one")
+    test = opened()
+    test.button_group[0].set_value("upload").run()
+    test.file_uploader[0].upload("large.png", png(np.zeros((2000, 3000, 3), np.uint8)), "image/png").run()
+    assert fine(test) and "shown at 1773 x 1182 pixels, made smaller from 3000 x 2000" in said(test.caption)
+
+
+def png(image: np.ndarray) -> bytes:
+    stream = BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    return stream.getvalue()

@@ -1,0 +1,160 @@
+"""The command line as a user meets it: results, and one line with status 2 for bad input."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from analysis.checkpoints import save_checkpoint
+from analysis.cli import main
+from analysis.datasets import open_dataset
+from analysis.models import DualAttention, ScaleAttention
+from analysis.store import read_provenance, read_table
+
+CLASSES = ("sky", "ground", "circle", "square", "cross")
+CAMVID = Path(__file__).parents[2] / "shared" / "camvid"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("models")
+    for name, model in (
+        ("scale", ScaleAttention(5, backbone="tiny")),
+        ("max", ScaleAttention(5, backbone="tiny", fusion="max")),
+        ("dual", DualAttention(5, backbone="tiny")),
+    ):
+        save_checkpoint(model, folder / f"{name}.safetensors", CLASSES, {"step": 0, "recipe": name, "seed": 0})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photos") / "scene.png"
+    Image.fromarray(open_dataset("shapes", "val")[0].image).save(path)
+    return path
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert main([str(a) for a in arguments]) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith("attention-analysis: ")
+    assert output.err.count("\n") == 1
+    assert "Traceback" not in output.err
+    return output.err
+
+
+def test_help_of_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    overview = capsys.readouterr().out
+    for command in ("train", "evaluate", "look", "data fetch", "data check", "publish"):
+        assert f"  {command} " in overview
+    assert main(["train", "--help"]) == 0
+    assert "cityscapes-dual-resnet101" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "camvid-scale", "--help"])
+    assert stopped.value.code == 0
+    assert "--model.extra-supervision" in capsys.readouterr().out
+
+
+def test_evaluate_prints_json_and_writes_a_table(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "set"
+    scenes = open_dataset("shapes", "val")
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for i in range(3):
+        Image.fromarray(scenes[i].image).save(folder / "images" / f"{i}.png")
+        Image.fromarray(scenes[i].label).save(folder / "masks" / f"{i}.png")
+    (folder / "classes.txt").write_text("sky\nground\ncircle*\nsquare*\ncross*\n")
+    out = tmp_path / "scores.parquet"
+    arguments = [models / "scale.safetensors", "--data", f"folder:{folder}", "--split", "all", "--out", out, "--json"]
+    assert main(["evaluate", *map(str, arguments)]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["images"] == 3
+    assert set(printed["iou"]) == set(CLASSES)
+    table = read_table(out)
+    assert {"checkpoint", "recipe", "seed", "dataset", "split", "block", "class", "size_bin", "iou"} <= set(table)
+    whole = table[table.size_bin == "all"]
+    assert whole.iou.mean() == pytest.approx(printed["miou"])
+    assert read_provenance(out)["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("name", "figures"),
+    [
+        ("scale", {"prediction", "weights", "winner"}),
+        ("max", {"prediction", "winner"}),
+        ("dual", {"prediction", "attention_row", "channel_affinity", "channel_energy", "gates"}),
+    ],
+)
+def test_look_writes_the_figures_a_model_has(
+    name: str, figures: set[str], models: Path, photo: Path, tmp_path: Path
+) -> None:
+    assert main(["look", str(models / f"{name}.safetensors"), str(photo), "--out", str(tmp_path)]) == 0
+    assert {p.stem for p in tmp_path.glob("*.png")} == figures
+    for path in tmp_path.glob("*.png"):
+        assert np.asarray(Image.open(path)).std() > 1
+
+
+def test_bad_input_is_one_line(models: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scale = models / "scale.safetensors"
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(photo.read_bytes()[:4000])
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    file = tmp_path / "file"
+    file.write_text("")
+    assert "closest: train" in refused(capsys, "trian")
+    assert "closest: camvid-scale" in refused(capsys, "train", "camvid-scal", "--data", "shapes", "--out", "x")
+    assert "closest: shapes" in refused(capsys, "train", "shapes-dual", "--data", "shape", "--out", empty)
+    assert "cut" in refused(capsys, "look", scale, cut, "--out", tmp_path / "out")
+    assert "none.png" in refused(capsys, "look", scale, tmp_path / "none.png", "--out", tmp_path / "out")
+    assert "no checkpoint at" in refused(capsys, "look", models / "none.safetensors", photo, "--out", tmp_path / "out")
+    assert "position attention" in refused(capsys, "look", scale, photo, "--out", tmp_path, "--pixel", 3, 3)
+    assert "pixel" in refused(capsys, "look", models / "dual.safetensors", photo, "--out", tmp_path, "--pixel", 900, 3)
+    assert str(empty) in refused(capsys, "evaluate", scale, "--data", f"folder:{empty}")
+    assert "splits" in refused(capsys, "evaluate", scale, "--data", "shapes", "--split", "vla")
+    assert "cannot write" in refused(capsys, "look", scale, photo, "--out", file / "out")
+    assert "cannot write" in refused(capsys, "train", "shapes-dual", "--data", "shapes", "--out", file / "run")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_of_other_classes_is_refused(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not CAMVID.is_dir():
+        pytest.skip("shared/camvid is not beside the project: this test needs its real photographs")
+    data = f"camvid:{CAMVID}"
+    assert "classes" in refused(capsys, "evaluate", models / "scale.safetensors", "--data", data)
+
+
+def test_data_check_reports_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if not CAMVID.is_dir():
+        pytest.skip("shared/camvid is not beside the project: this test needs its real photographs")
+    import shutil
+
+    copy = tmp_path / "camvid"
+    shutil.copytree(CAMVID, copy)
+    victim = next((copy / "val" / "images").glob("*.jpg"))
+    victim.chmod(0o644)
+    victim.write_bytes(victim.read_bytes()[:-10])
+    line = refused(capsys, "data", "check", f"camvid:{copy}")
+    assert "1 files missing or damaged" in line
+
+
+def test_publish_makes_a_small_copy_with_a_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, out = tmp_path / "run", tmp_path / "demo"
+    flags = ["--epochs", "1", "--crop", "33", "33", "--batch-size", "128", "--checkpoints", "1", "--workers", "0"]
+    assert main(["train", "shapes-dual", "--data", "shapes", "--out", str(run), *flags, "--device", "cpu"]) == 0
+    assert main(["publish", str(run), str(out), "--half", "--series"]) == 0
+    assert len(list(out.glob("*.safetensors"))) == 2
+    card = (out / "README.md").read_text()
+    assert "mIoU **0." in card
+    assert "attention-analysis" in card
+    capsys.readouterr()
+    assert "is not a finished run" in refused(capsys, "publish", tmp_path, tmp_path / "x")
