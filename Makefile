@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help app test test-all lint bench demo screenshots lock clean
+.PHONY: help app test test-all lint bench demo figures screenshots lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ demo: $(STAMP)  ## Train the two shapes runs of the embedded demo again
 	$(BIN)/attention-analysis train shapes-dual --data shapes --out runs/demo-shapes-dual
 	$(BIN)/attention-analysis publish runs/demo-shapes-scale data/demo/shapes-scale
 	$(BIN)/attention-analysis publish runs/demo-shapes-dual data/demo/shapes-dual --series
+
+figures: $(STAMP)  ## The figures of the README, on a photograph that scikit-learn brings
+	$(BIN)/attention-analysis look data/demo/camvid-scale $$($(BIN)/python -c "from importlib.resources import files; print(files('sklearn.datasets') / 'images' / 'china.jpg')") --out docs/figures
 
 screenshots: $(STAMP)  ## Screenshots of the dashboard in docs/screenshots (needs Chromium)
 	$(BIN)/python -m app.screenshots

@@ -36,7 +36,8 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        print(f"\n{PROGRAM}: interrupted", file=sys.stderr)
+        hint = "; the same command with --resume goes on" if arguments[:1] == ["train"] else ""
+        print(f"\n{PROGRAM}: interrupted{hint}", file=sys.stderr)
         return 130
 
 

@@ -53,6 +53,7 @@ def save_checkpoint(
     }
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata)
+        temporary.chmod(0o644)  # safetensors makes files that only their owner can read
 
 
 def open_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:

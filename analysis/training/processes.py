@@ -46,8 +46,7 @@ class Processes:
         if self.device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         ids = [self.device.index] if self.device.type == "cuda" else None
-        # a model with an unused head (an attention that is off has none) would otherwise stop the second step
-        return nn.parallel.DistributedDataParallel(model.to(self.device), device_ids=ids, find_unused_parameters=True)
+        return nn.parallel.DistributedDataParallel(model.to(self.device), device_ids=ids)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def dual(**fields: Any) -> DualAttention:
     model = DualAttention(**{"classes": 5, "backbone": "tiny", "input": SMALL, **fields})
     if model.spec.position:
         for convolution in (model.pam.query, model.pam.key):
-            convolution.weight.data.mul_(30)
+            convolution.weight.data.mul_(300)
     for gate in gates(model).values():
         gate.data.fill_(0.25)
     return model
