@@ -7,7 +7,7 @@
         predict(checkpoint.model, image)
     taps["scale.weights"]                                   # [1, S, h, w]
 
-Only torch is imported here; the two verbs and the opener load the rest when they are first asked for.
+Nothing heavy is imported here: a name is loaded when it is first asked for.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -76,8 +77,12 @@ def evaluate(
     result = score(opened.model, dataset, size_bins=size_bins)
     origin = {key: opened.provenance.get(key) for key in ("recipe", "seed", "step")}
     identity = {"checkpoint": opened.name, **origin, "dataset": dataset.name, "split": split, "block": "all"}
-    path = out or opened.path.parent / f"metrics-{split}.parquet"
-    write_table(result.table.assign(**identity), path, {**opened.provenance, "command": command_line()})
+    path = out or opened.home / f"metrics-{opened.path.stem}-{dataset.name}-{split}.parquet"
+    write_table(
+        result.table.assign(**identity),
+        path,
+        {**opened.provenance, **identity, "version": version("attention-analysis"), "command": command_line()},
+    )
     print(_as_json(result, identity) if as_json else f"{_as_text(result)}\nwritten: {path}")
 
 
@@ -105,12 +110,13 @@ def look(
     from analysis.checkpoints import open_checkpoint
     from analysis.datasets import palette_of, read_image
     from analysis.figures import save
-    from analysis.figures.look import look as draw
+    from analysis.figures.look import draw
+    from analysis.views import view
 
     opened = open_checkpoint(checkpoint, device)
     if pixel is not None and not getattr(opened.spec, "position", False):
         raise AnalysisError(f"--pixel picks a row of position attention, which {opened.name} does not have")
-    figures = draw(opened.model, read_image(image), opened.classes, palette_of(opened.classes), pixel)
+    figures = draw(view(opened.model, read_image(image)), opened.classes, palette_of(opened.classes), pixel)
     for name, figure in figures.items():
         path = out / f"{name}.png"
         save(figure, path)
@@ -141,9 +147,9 @@ def data_check(spec: Positional[str], /) -> None:
     from analysis.datasets.fetch import check
 
     problems = check(spec)
-    print("\n".join(problems[:20]))
     if problems:
-        raise AnalysisError(f"{spec}: {len(problems)} files missing or damaged; get them with {PROGRAM} data fetch")
+        print("\n".join(problems[:20]))
+        raise AnalysisError(f"{spec}: {len(problems)} files missing or damaged; fetch or copy them again")
     print(f"{spec}: everything there and intact")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -29,9 +30,11 @@ def replacing(path: Path) -> Generator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())  # or a power cut could leave the new name without its bytes
         temporary.replace(path)
-    except PermissionError as error:
-        raise AnalysisError(f"cannot write {path}: {error.strerror}; choose another folder") from None
+    except OSError as error:
+        raise AnalysisError(f"cannot write {path}: {error.strerror or error}; choose another place") from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -65,4 +68,6 @@ def _open(path: Path) -> pq.ParquetFile:
 
 def command_line() -> str:
     """The command this process was started with, without the path of the program: part of every provenance."""
-    return " ".join(["attention-analysis", *sys.argv[1:]])
+    program = Path(sys.argv[0])
+    ours = program.stem == "attention-analysis" or program.parts[-2:] == ("analysis", "__main__.py")
+    return shlex.join(["attention-analysis" if ours else program.name, *sys.argv[1:]])

@@ -26,7 +26,7 @@ from analysis.training.recipe import find_recipe
 
 def times(name: str, dataset: Dataset, rounds: int) -> dict[str, list[float]]:
     """Seconds of loading a batch and of an update on it, round by round."""
-    recipe = fitted(find_recipe(name), dataset)
+    recipe = fitted(find_recipe(name), dataset, dataset)
     model = build(recipe.model).to(memory_format=torch.channels_last).train()
     optimizer = make_optimizer(model, recipe)
     augmented = Augmented(dataset, recipe, seed=0)

@@ -120,6 +120,10 @@ def test_bad_input_is_one_line(models: Path, photo: Path, tmp_path: Path, capsys
     assert str(empty) in refused(capsys, "evaluate", scale, "--data", f"folder:{empty}")
     assert "splits" in refused(capsys, "evaluate", scale, "--data", "shapes", "--split", "vla")
     assert "cannot write" in refused(capsys, "look", scale, photo, "--out", file / "out")
+    assert "at least 1" in refused(capsys, "train", "shapes-dual", "--data", "shapes", "--out", empty, "--epochs", 0)
+    assert "it is a file" in refused(capsys, "train", "shapes-dual", "--data", "shapes", "--out", file)
+    assert "unknown device" in refused(capsys, "look", scale, photo, "--out", tmp_path / "out", "--device", "gpu")
+    assert "GPU" in refused(capsys, "look", scale, photo, "--out", tmp_path / "out", "--device", "cuda:9")
     assert "cannot write" in refused(capsys, "train", "shapes-dual", "--data", "shapes", "--out", file / "run")
     assert not (tmp_path / "out").exists()
 
@@ -155,6 +159,6 @@ def test_publish_makes_a_small_copy_with_a_card(tmp_path: Path, capsys: pytest.C
     assert len(list(out.glob("*.safetensors"))) == 2
     card = (out / "README.md").read_text()
     assert "mIoU **0." in card
-    assert "attention-analysis" in card
+    assert "* Command: `" in card
     capsys.readouterr()
     assert "is not a finished run" in refused(capsys, "publish", tmp_path, tmp_path / "x")

@@ -34,9 +34,9 @@ def imports(file: Path) -> set[str]:
     """Names of the parts of ``analysis`` that a file imports."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("analysis"):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "analysis":
             parts = node.module.split(".")
-            found |= {parts[1]} if len(parts) > 1 else set()
+            found |= {parts[1]} if len(parts) > 1 else {a.name for a in node.names if a.name not in PUBLIC}
         elif isinstance(node, ast.Import):
             found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("analysis.")}
     return found
@@ -49,6 +49,9 @@ def part(file: Path) -> str:
 def level(name: str) -> int:
     return next(i for i, names in enumerate(LEVELS) if name in names)
 
+
+#: What ``from analysis import`` gives besides its parts.
+PUBLIC = {"capture", "intervene", "open_checkpoint"}
 
 FILES = [f for f in sorted((ROOT / "analysis").rglob("*.py")) if f.parent != ROOT / "analysis" or f.stem != "__init__"]
 

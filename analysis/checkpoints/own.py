@@ -1,4 +1,4 @@
-"""This project's checkpoints: one safetensors file; spec, class names, palette and origin in its metadata."""
+"""This project's checkpoints: one safetensors file; spec, class names and origin in its metadata."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from analysis.errors import AnalysisError, closest
 from analysis.models import Model, Spec, build, spec_from_json, spec_to_json
+from analysis.models.device import find_device
 from analysis.store import replacing
 
 LAYOUT = "attention-analysis/1"
@@ -36,8 +37,14 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
-        """``run/step_000100``: the run directory and the file's stem."""
-        return f"{self.path.parent.name}/{self.path.stem}"
+        """``camvid-scale/step_000100``: the name of the run or demo directory, and the file's stem."""
+        return f"{self.home.name}/{self.path.stem}"
+
+    @property
+    def home(self) -> Path:
+        """The run or demo directory that the checkpoint belongs to."""
+        folder = self.path.resolve().parent
+        return folder.parent if folder.name == "checkpoints" else folder
 
 
 def save_checkpoint(
@@ -52,26 +59,28 @@ def save_checkpoint(
         "provenance": json.dumps(provenance),
     }
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata)
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:
+            raise AnalysisError(f"cannot write {path}: {error}") from None
         temporary.chmod(0o644)  # safetensors makes files that only their owner can read
 
 
-def open_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
+def open_checkpoint(path: str | Path, device: str = "cpu") -> Checkpoint:
     """Open a ``.safetensors`` file of this project, or the last checkpoint of a run or demo directory.
 
     Nothing is unpickled. Raises AnalysisError, in one line, for a missing, damaged or foreign file, and for one whose
     tensors are not those of the model that its own metadata describe.
     """
-    file = checkpoint_files(path)[-1]
+    file, place = checkpoint_files(path)[-1], find_device(device)
     metadata, tensors = _read(file)
     if metadata.get("layout") != LAYOUT:
         raise AnalysisError(f"{file} is not a checkpoint of this project (its metadata name no {LAYOUT!r} layout)")
-    spec = spec_from_json(metadata["spec"])
+    spec, classes, stored = _described(metadata, file)
     model = build(spec)
     _load(model, tensors, file)
-    provenance = {**json.loads(metadata["provenance"]), "sha256": _sha256(file), "file": str(file)}
-    classes = tuple(json.loads(metadata["classes"]))
-    return Checkpoint(file, model.to(device).eval(), spec, classes, provenance)
+    provenance = {**stored, "sha256": _sha256(file), "file": str(file)}
+    return Checkpoint(file, model.to(place).eval(), spec, classes, provenance)
 
 
 def checkpoint_files(path: str | Path) -> list[Path]:
@@ -94,6 +103,15 @@ def _read(file: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
             return opened.metadata() or {}, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise AnalysisError(f"{file} is not a readable safetensors file ({str(error).splitlines()[0]})") from None
+
+
+def _described(metadata: dict[str, str], file: Path) -> tuple[Spec, tuple[str, ...], dict[str, Any]]:
+    """Spec, class names and provenance from a file's metadata."""
+    try:
+        spec = spec_from_json(metadata["spec"])
+        return spec, tuple(json.loads(metadata["classes"])), dict(json.loads(metadata["provenance"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise AnalysisError(f"{file}: its metadata do not describe a model of this project ({error})") from None
 
 
 def _load(model: Model, tensors: dict[str, torch.Tensor], file: Path) -> None:

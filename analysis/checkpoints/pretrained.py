@@ -1,6 +1,6 @@
 """Trained weights for the backbones: from a local file, an installed package, or downloaded where there is a network.
 
-``load_pretrained(model, source)`` fills ``model.backbone``. Sources:
+``load_pretrained(model.backbone, name, source)`` fills a backbone. Sources:
 
     auto        the backbone's usual ImageNet weights (below)
     none        random weights
@@ -12,11 +12,14 @@ tensors map in order onto timm's ``tf_efficientnet_lite0``. VGG-16 and ResNets a
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 import torchvision
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -62,6 +65,10 @@ def lite0_state_dict() -> dict[str, Tensor]:
 
 def largefov_from_vgg16(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """VGG-16's weights for DeepLab-LargeFOV: fc6 and fc7 keep every fourth filter, fc6 3x3 of its 7x7."""
+    if "classifier.3.bias" not in weights:
+        raise AnalysisError(
+            "vgg16 weights do not fit: LargeFOV's fc6 and fc7 come from torchvision's classifier.0 and .3"
+        )
     fc6 = weights["classifier.0.weight"].view(4096, 512, 7, 7)
     fc7 = weights["classifier.3.weight"].view(4096, 4096, 1, 1)
     return {
@@ -79,7 +86,7 @@ def _weights(name: str) -> dict[str, Tensor]:
     weights = _URLS[name]
     try:
         return dict(weights.get_state_dict(progress=True, check_hash=True))
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # no network, or bytes of another hash
         raise AnalysisError(
             f"cannot download {name}'s ImageNet weights ({error}); get {weights.url} another way and give "
             f"--pretrained FILE, or start from random weights with --pretrained none"
@@ -89,10 +96,15 @@ def _weights(name: str) -> dict[str, Tensor]:
 def _file(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise AnalysisError(f"no weights at {path}; --pretrained takes auto, none or a file")
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    stored = torch.load(path, map_location="cpu", weights_only=True)
-    return stored.get("state_dict", stored)
+    try:
+        stored: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        weights = stored.get("state_dict", stored)
+        return {name: weights[name] for name in weights if isinstance(weights[name], Tensor)}
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, TypeError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise AnalysisError(
+            f"{path} is not a readable file of weights ({reason}); give a .safetensors or .pth"
+        ) from None
 
 
 def _copy(module: nn.Module, weights: dict[str, Tensor], what: str) -> None:

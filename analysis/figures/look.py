@@ -10,19 +10,7 @@ from matplotlib.figure import Figure
 from analysis.datasets.voc import palette as voc_palette
 from analysis.figures.attention import affinity_matrix, attention_row, energy_matrix, gate_bars
 from analysis.figures.maps import label_map, weight_maps, winner_map
-from analysis.models import Model
-from analysis.views import View, view
-
-
-def look(
-    model: Model,
-    image: np.ndarray,
-    classes: Sequence[str],
-    palette: np.ndarray | None = None,
-    position: tuple[int, int] | None = None,
-) -> dict[str, Figure]:
-    """Run ``model`` on ``image`` uint8 ``[H, W, 3]`` and draw what there is; see :func:`draw`."""
-    return draw(view(model, image), classes, palette, position)
+from analysis.views import View
 
 
 def draw(

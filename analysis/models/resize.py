@@ -20,7 +20,7 @@ def scaled_size(size: Sequence[int], scale: float, align_corners: bool) -> tuple
     """Height and width of an image resized by ``scale``.
 
     With corners aligned a side n becomes (n - 1) * scale + 1, so 321 gives 241 and 161 for 0.75 and 0.5 (Chen et
-    al.'s Caffe net); otherwise n * scale. Never below one pixel.
+    al.'s Caffe net); otherwise n * scale, and never less than a pixel.
     """
     corner = 1 if align_corners else 0
     height, width = (max(1, round((n - corner) * scale) + corner) for n in size)

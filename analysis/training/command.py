@@ -43,7 +43,7 @@ def run(program: str, arguments: list[str]) -> int:
     """Parse the flags of one recipe and train it; without a recipe, list them. Returns the exit status."""
     if not arguments or arguments[0].startswith("-"):
         print(_overview(program))
-        return 0 if arguments else 2
+        return 0 if arguments[:1] in (["-h"], ["--help"]) else 2
     name, recipe = arguments[0], find_recipe(arguments[0])
     missing = {"data": tyro.MISSING, "out": tyro.MISSING}
     options = tyro.cli(

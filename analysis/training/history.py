@@ -2,7 +2,8 @@
 
 Columns: step, epoch, loss, loss_<name>, learning_rate, alpha, beta, alpha_grad, beta_grad, alpha_contribution,
 beta_contribution; gate columns are absent where the model has no such gate. Values are those before the update.
-A relative contribution is |gate * attended| / |input| over the batch (DESIGN 1).
+A relative contribution is |gate * attended| / |input| over the batch (DESIGN 1), the first
+process's where there are several.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,10 @@ from analysis.training.history import contribution_taps, gate_columns
 from analysis.training.losses import class_weights, loss_parts
 from analysis.training.processes import Processes, processes
 from analysis.training.recipe import Recipe, learning_rate_factor
-from analysis.training.run import Run, open_run, start_run
+from analysis.training.run import Run, find_run
+
+_CLASSIFIERS = ("classifier", "position_classifier", "channel_classifier")
+_RAISED = "analysis.errors.AnalysisError: "
 
 
 def train(
@@ -48,14 +52,16 @@ def train(
     Raises AnalysisError before anything is written where the data and the recipe do not fit, and during training where
     a loss part is not finite (naming step and part).
     """
-    recipe = fitted(recipe, dataset)
+    recipe = fitted(recipe, dataset, validation)
     with processes(device) as group:
         if recipe.batch_size % group.world:
             raise AnalysisError(f"batch_size {recipe.batch_size} cannot be shared by {group.world} processes")
+        run = find_run(out, name, recipe, seed, dataset, resume)
+        trainer = Trainer(recipe, dataset, validation, run, group, workers)
+        group.wait()  # every process has looked at the folder before the first one writes into it
         if group.first:
-            start_run(out, name, recipe, seed, dataset, resume)
-        group.wait()
-        Trainer(recipe, dataset, validation, open_run(out), group, workers).run_all()
+            run.begin()
+        trainer.run_all()
     return out
 
 
@@ -72,32 +78,47 @@ class Trainer:
         self.milestones = {round(i * self.steps / recipe.checkpoints) for i in range(recipe.checkpoints + 1)}
         torch.manual_seed(mix(self.seed))
         self.model = build(recipe.model).to(memory_format=torch.channels_last)  # depthwise gradients are twice as fast
-        self.state = run.load_state()
-        if self.state is None:
+        state = run.load_state()
+        if state is None:
             load_pretrained(self.model.backbone, recipe.model.backbone, recipe.pretrained)
         self.network = group.wrap(self.model)
         self.optimizer = make_optimizer(self.model, recipe)
         self.weights = None if recipe.class_weights == "none" else class_weights(dataset).to(group.device)
         cuda = group.device.type == "cuda"
-        self.half = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float16
+        self.half = (
+            torch.bfloat16 if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+        )
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=cuda and self.half is torch.float16)
         self.miou: float | None = None
+        self.start = 0 if state is None else self.restore(state)
 
     def run_all(self) -> None:
         """Train from the stored state, or from step 0, to the end."""
-        start = self.restore()
-        if start == 0:
+        if self.start == 0:
             self.milestone(0)
+        try:
+            self.run_steps()
+        except AnalysisError as error:  # one from a loading process comes with that process's traceback
+            raise AnalysisError(str(error).rstrip().splitlines()[-1].removeprefix(_RAISED)) from None
+
+    def run_steps(self) -> None:
+        """The loop."""
         share = Steps(
-            len(self.dataset), self.recipe.batch_size, self.seed, start, self.steps, self.group.rank, self.group.world
+            len(self.dataset),
+            self.recipe.batch_size,
+            self.seed,
+            self.start,
+            self.steps,
+            self.group.rank,
+            self.group.world,
         )
         batches = loader(Augmented(self.dataset, self.recipe, self.seed), share, self.workers)
         save_every = self.recipe.save_every or self.per_epoch
         with (
-            capture(self.model, *contribution_taps(self.model)) as taps,
-            tqdm(total=self.steps, initial=start, unit="step", disable=not self.group.first) as bar,
+            capture(self.model, *contribution_taps(self.model), max_bytes=None) as taps,
+            tqdm(total=self.steps, initial=self.start, unit="step", disable=not self.group.first) as bar,
         ):
-            for step, (image, label) in enumerate(batches, start=start):
+            for step, (image, label) in enumerate(batches, start=self.start):
                 row = self.step(
                     step,
                     image.to(self.group.device, memory_format=torch.channels_last),
@@ -107,7 +128,7 @@ class Trainer:
                 self.run.history.append(row)
                 if step + 1 in self.milestones:
                     self.milestone(step + 1)
-                if (step + 1) % save_every == 0 or step + 1 == self.steps:
+                if step + 1 in self.milestones or (step + 1) % save_every == 0:
                     self.save(step + 1)
                 bar.set_postfix(
                     loss=f"{row['loss']:.3f}", mIoU="-" if self.miou is None else f"{self.miou:.3f}", refresh=False
@@ -149,11 +170,11 @@ class Trainer:
                     module.eval()
 
     def milestone(self, step: int) -> None:
-        """Add a checkpoint to the series and, unless it is untrained, evaluate it."""
+        """Evaluate the model, unless it is untrained, and add a checkpoint to the series."""
         if self.group.first:
-            self.run.save_model(self.model, self.dataset.classes, step)
             if step:
                 self.evaluate(step)
+            self.run.save_model(self.model, self.dataset.classes, step)
         self.group.wait()
 
     def evaluate(self, step: int) -> None:
@@ -170,17 +191,25 @@ class Trainer:
             self.run.save_state({"step": step, **{name: part.state_dict() for name, part in state.items()}})
         self.group.wait()
 
-    def restore(self) -> int:
-        """Load the stored state, where there is one; returns the number of steps done."""
-        if self.state is None:
-            return 0
-        for name, part in (("model", self.model), ("optimizer", self.optimizer), ("scaler", self.scaler)):
-            part.load_state_dict(self.state[name])
-        return self.state["step"]
+    def restore(self, state: Mapping[str, Any]) -> int:
+        """Load a stored state; returns the number of steps done."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if state["scaler"]:  # empty where the run was not trained in float16
+            self.scaler.load_state_dict(state["scaler"])
+        return state["step"]
 
 
-def fitted(recipe: Recipe, dataset: Dataset) -> Recipe:
+def fitted(recipe: Recipe, dataset: Dataset, validation: Dataset) -> Recipe:
     """The recipe with the data set's number of classes; raises AnalysisError where the two do not fit."""
+    for name in ("epochs", "batch_size", "checkpoints", "step_every"):
+        if getattr(recipe, name) < 1:
+            raise AnalysisError(f"{name} must be at least 1, not {getattr(recipe, name)}")
+    for part in (dataset, validation):
+        if part[0].label is None:
+            raise AnalysisError(
+                f"{part.name} {part.split} has no labels to train on; add masks, or choose another split"
+            )
     n = len(dataset.classes)
     if recipe.model.classes not in (0, n):
         raise AnalysisError(f"model.classes is {recipe.model.classes}, data set {dataset.name} has {n}; leave it at 0")
@@ -210,12 +239,12 @@ def check_finite(parts: Mapping[str, float], step: int) -> None:
     for name, value in parts.items():
         if not math.isfinite(value):
             raise AnalysisError(
-                f"step {step}: loss part {name!r} is {value}; lower --recipe.learning-rate, or look for broken images"
+                f"step {step}: loss part {name!r} is {value}; lower --learning-rate, or look for broken images"
             )
 
 
 def _factor(name: str, model: Model, recipe: Recipe) -> float:
-    if "classifier" in name:
+    if name.split(".")[0] in _CLASSIFIERS:
         return recipe.classifier_factor * recipe.new_layers_factor
     trained = "backbone.trunk." if isinstance(model.backbone, Light) else "backbone."
     return 1.0 if name.startswith(trained) else recipe.new_layers_factor

@@ -45,11 +45,11 @@ def cross_entropy(
     logits: Tensor, label: Tensor, grid: str, align: bool, weights: Tensor | None, total: Total
 ) -> Tensor:
     """Weighted mean cross-entropy over the pixels that are not ignored; 0 where all are."""
+    logits = logits.float()
     if grid == "label":
         logits = resize(logits, label.shape[-2:], align)
     else:
         label = shrink_label(label, (logits.shape[-2], logits.shape[-1]))
-    logits = logits.float()
     entropy = functional.cross_entropy(logits, label, weights, ignore_index=IGNORED, reduction="sum")
     valid = label[label != IGNORED]
     mass = torch.as_tensor(float(len(valid)), device=logits.device) if weights is None else weights[valid].sum()

@@ -6,11 +6,12 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
 
-from analysis.errors import AnalysisError
+from analysis.models.device import find_device
 
 
 @dataclass(frozen=True)
@@ -53,24 +54,17 @@ class Processes:
 def processes(device: str) -> Generator[Processes]:
     """Join the group that torchrun started, or be alone. ``device`` is auto, cpu, cuda or cuda:N."""
     world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-    place = _device(device)
+    name = (
+        f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+        if device in ("auto", "cuda") and torch.cuda.is_available()
+        else device
+    )
+    place = find_device(name)
     if world > 1:
-        distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
+        # The others wait while the first process evaluates, which takes longer than the usual ten minutes.
+        distributed.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=timedelta(hours=3))
     try:
         yield Processes(rank, world, place)
     finally:
         if world > 1:
             distributed.destroy_process_group()
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise AnalysisError("--device cuda: torch sees no GPU here; use --device cpu")
-    if name == "cuda":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-    try:
-        return torch.device(name)
-    except RuntimeError:
-        raise AnalysisError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N") from None

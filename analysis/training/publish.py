@@ -26,20 +26,21 @@ def publish(run: Path, out: Path, *, half: bool = False, series: bool = False) -
 
     Raises AnalysisError where ``run`` is not a finished run directory.
     """
-    config = _config(run)
+    if out.resolve() == run.resolve():
+        raise AnalysisError(f"{out} is the run itself; publish it into another folder")
+    config, metrics = _finished(run)
     files = checkpoint_files(run) if series else checkpoint_files(run)[-1:]
-    for stale in out.glob("*.safetensors"):
-        stale.unlink()
     for file in files:
         opened = open_checkpoint(file)
         own = {key: value for key, value in opened.provenance.items() if key not in ("file", "sha256")}
-        target = out / file.name
-        save_checkpoint(opened.model, target, opened.classes, own, torch.float16 if half else None)
+        save_checkpoint(opened.model, out / file.name, opened.classes, own, torch.float16 if half else None)
     for name in ("history.parquet", "metrics.parquet", "config.json"):
         with replacing(out / name) as temporary:
             shutil.copyfile(run / name, temporary)
     with replacing(out / "README.md") as temporary:
-        temporary.write_text(model_card(open_checkpoint(files[-1]), config, read_table(run / "metrics.parquet")))
+        temporary.write_text(model_card(open_checkpoint(files[-1]), config, metrics))
+    for stale in set(out.glob("*.safetensors")) - {out / file.name for file in files}:
+        stale.unlink()
     return out
 
 
@@ -67,8 +68,13 @@ def model_card(checkpoint: Checkpoint, config: dict[str, Any], metrics: pd.DataF
 """
 
 
-def _config(run: Path) -> dict[str, Any]:
+def _finished(run: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Configuration and metrics of a run; AnalysisError where its last checkpoint is not the evaluated end of it."""
     missing = [n for n in ("config.json", "history.parquet", "metrics.parquet") if not (run / n).is_file()]
     if missing:
-        raise AnalysisError(f"{run} is not a finished run ({missing[0]} is missing); train it to its first checkpoint")
-    return json.loads((run / "config.json").read_text())
+        raise AnalysisError(f"{run} is not a finished run ({missing[0]} is missing); train it to its end")
+    metrics = read_table(run / "metrics.parquet")
+    last = int(checkpoint_files(run)[-1].stem.removeprefix("step_"))
+    if not last == metrics.step.max() == len(read_table(run / "history.parquet")):
+        raise AnalysisError(f"{run} is not a finished run; continue it with train ... --resume")
+    return json.loads((run / "config.json").read_text()), metrics

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -43,7 +44,14 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """The columns that every table of this run carries."""
         names = ("recipe", "seed", "dataset", "split")
-        return {"checkpoint": self.folder.name, **{name: self.config[name] for name in names}, "block": "all"}
+        return {"checkpoint": self.folder.resolve().name, **{name: self.config[name] for name in names}, "block": "all"}
+
+    def begin(self) -> None:
+        """Write the configuration, once nothing else can be wrong; remove what a killed process left half-written."""
+        for leftover in _leftovers(self.folder):
+            leftover.unlink()
+        with replacing(self.folder / "config.json") as temporary:
+            temporary.write_text(json.dumps(self.config, indent=1))
 
     def save_model(self, model: Model, classes: tuple[str, ...], step: int) -> None:
         """Add one checkpoint to the series."""
@@ -64,7 +72,12 @@ class Run:
         """The stored state, with the rows up to its step; None where the run was killed before its first state."""
         if not (self.folder / "resume.pt").is_file():
             return None
-        state = torch.load(self.folder / "resume.pt", map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(self.folder / "resume.pt", map_location="cpu", weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError, EOFError, OSError):
+            raise AnalysisError(
+                f"{self.folder / 'resume.pt'} is damaged; remove it to train again from step 0"
+            ) from None
         if (self.folder / "history.parquet").is_file():
             rows = read_table(self.folder / "history.parquet").drop(columns=list(self.identity))
             self.history = rows[rows.step < state["step"]].to_dict("records")
@@ -74,10 +87,11 @@ class Run:
         return state
 
 
-def start_run(folder: Path, name: str, recipe: Recipe, seed: int, dataset: Dataset, resume: bool) -> None:
-    """Make a run directory, or with ``resume`` check that one was made by the same recipe, seed and data set.
+def find_run(folder: Path, name: str, recipe: Recipe, seed: int, dataset: Dataset, resume: bool) -> Run:
+    """The run of this training in ``folder``, which is only looked at: :meth:`Run.begin` writes.
 
-    Raises AnalysisError where the folder holds another training, is not writable, or has nothing to resume.
+    Raises AnalysisError where the folder holds anything else or, with ``resume``, a run of another recipe, seed or data
+    set, or none.
     """
     config = {
         "name": name,
@@ -85,37 +99,38 @@ def start_run(folder: Path, name: str, recipe: Recipe, seed: int, dataset: Datas
         "seed": seed,
         "dataset": dataset.name,
         "split": dataset.split,
+        "images": len(dataset),
+        "classes": list(dataset.classes),
         "fields": json.loads(json.dumps(dataclasses.asdict(recipe))),
         "command": command_line(),
     }
-    file = folder / "config.json"
+    if folder.exists() and not folder.is_dir():
+        raise AnalysisError(f"cannot write into {folder}: it is a file; choose another --out")
     if not resume:
-        if folder.exists() and any(folder.iterdir()):
+        if folder.is_dir() and any(p for p in folder.rglob("*") if p.is_file() and p not in _leftovers(folder)):
             raise AnalysisError(f"{folder} is not empty; continue it with --resume, or choose another --out")
-        with replacing(file) as temporary:
-            temporary.write_text(json.dumps(config, indent=1))
-    elif not file.is_file():
-        raise AnalysisError(
-            f"{folder} holds no run to resume (config.json is missing); leave --resume out to start one"
-        )
-    else:
-        _check_same(json.loads(file.read_text()), config, folder)
+        return Run(folder, config)
+    if not (folder / "config.json").is_file():
+        raise AnalysisError(f"{folder} holds no run to resume (no config.json); leave --resume out to start one")
+    stored = json.loads((folder / "config.json").read_text())
+    _check_same(stored, config, folder)
+    return Run(folder, stored)
 
 
-def open_run(folder: Path) -> Run:
-    """The run in a directory that :func:`start_run` made."""
-    return Run(folder, json.loads((folder / "config.json").read_text()))
+def _leftovers(folder: Path) -> set[Path]:
+    """Temporary files of a process that was killed while it wrote them."""
+    return set(folder.rglob(".*.part"))
 
 
 def _check_same(stored: dict[str, Any], config: dict[str, Any], folder: Path) -> None:
-    for key in ("recipe", "seed", "dataset", "split", "fields"):
-        if stored.get(key) != config[key]:
-            raise AnalysisError(
-                f"{folder} was trained with {key} {_short(stored.get(key))}, not {_short(config[key])}; "
-                f"resume with the same flags, or choose another --out"
-            )
+    kept = ("name", "seed", "dataset", "split", "images", "classes", "fields")
+    if found := _difference({key: stored.get(key) for key in kept}, {key: config[key] for key in kept}):
+        raise AnalysisError(f"{folder} was trained with {found}; resume with the same flags, or choose another --out")
 
 
-def _short(value: Any) -> str:
-    text = str(value)
-    return repr(value) if len(text) < 80 else f"{text[:77]}..."
+def _difference(stored: Any, wanted: Any, name: str = "") -> str:
+    """The first difference of two configurations, as in ``seed 0, not 1``; empty where there is none."""
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        below = (_difference(stored.get(key), value, key) for key, value in wanted.items())
+        return next(filter(None, below), "")
+    return "" if stored == wanted else f"{name} {stored!r}, not {wanted!r}"

@@ -32,7 +32,7 @@ def show(look: Look) -> None:
 @st.fragment
 def _position(look: Look) -> None:
     """A click runs this part of the page again and nothing else."""
-    photograph, attended = st.columns(2)
+    photograph, attended = pictures.side_by_side(look.photo, 2, 520)
     with photograph, errors_in_one_line():
         pixel = pick_pixel(look.photo, _start(look), _cell_size(look), address.key("picker"))
         address.publish(pixel=f"{pixel[0]},{pixel[1]}")
@@ -76,7 +76,7 @@ def _channels(look: Look) -> None:
     assert seen.affinity is not None and seen.energy is not None and seen.form is not None
     st.markdown("#### Channel attention")
     st.markdown(words.CHANNEL[seen.form])
-    affinity, energy = st.columns(2)
+    affinity, energy = st.container(width=1200).columns(2)
     with affinity:
         draw = partial(affinity_matrix, seen.affinity, seen.form)
         figure(draw, "channel-affinity", look.key, words.affinity_caption(seen), look.origin)

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from analysis.checkpoints import Checkpoint
 from analysis.datasets import palette_of
@@ -42,13 +43,20 @@ class Look:
         return f"{origin(self.checkpoint)} · {self.photo.name}"
 
 
+def side_by_side(photo: Photograph, count: int, height: int) -> list[DeltaGenerator]:
+    """Columns for pictures of a photograph that are at most ``height`` pixels high on a wide screen."""
+    width = round(height * photo.image.shape[1] / photo.image.shape[0])
+    return st.container(width=count * (width + 16)).columns(count)
+
+
 def show(look: Look) -> None:
     """The pictures, a legend of their classes, and how well the prediction does where there is a truth."""
     palette, truth = palette_of(look.checkpoint.classes), look.truth
     shown = {"Photograph": look.photo.image, "Prediction": colour_labels(look.seen.prediction, palette)}
     if truth is not None:
         shown["Truth (black: ignored)"] = colour_labels(truth, palette)
-    for column, (name, picture) in zip(st.columns(len(shown)), shown.items(), strict=True):
+    columns = side_by_side(look.photo, len(shown), 360)
+    for column, (name, picture) in zip(columns, shown.items(), strict=True):
         column.image(picture, name, width="stretch", output_format="PNG", alt=f"{name} of {look.photo.name}")
     _score(look, palette)
     classes = look.checkpoint.classes

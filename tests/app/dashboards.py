@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from analysis.checkpoints import save_checkpoint
 from analysis.datasets import shapes
-from analysis.models import DualAttention, InputSpec, Model, ScaleAttention, gates
+from analysis.models import DualAttention, InputSpec, Model, PositionAttention, ScaleAttention, gates
 from analysis.store import write_table
 
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
@@ -21,7 +21,7 @@ SMALL = InputSpec(short_side=96)
 
 def scale(**fields: Any) -> ScaleAttention:
     torch.manual_seed(0)
-    model = ScaleAttention(**{"classes": 5, "backbone": "tiny", "head_width": 8, "input": SMALL, **fields})
+    model = ScaleAttention(5, **{"backbone": "tiny", "head_width": 8, "input": SMALL, **fields})
     model.classifier.weight.data.mul_(100)
     return model
 
@@ -29,10 +29,10 @@ def scale(**fields: Any) -> ScaleAttention:
 def dual(**fields: Any) -> DualAttention:
     """Queries and keys are large, so that rows differ from pixel to pixel."""
     torch.manual_seed(0)
-    model = DualAttention(**{"classes": 5, "backbone": "tiny", "input": SMALL, **fields})
-    if model.spec.position:
+    model = DualAttention(5, **{"backbone": "tiny", "input": SMALL, **fields})
+    if isinstance(model.pam, PositionAttention):
         for convolution in (model.pam.query, model.pam.key):
-            convolution.weight.data.mul_(300)
+            convolution.weight.data.mul_(1000)
     for gate in gates(model).values():
         gate.data.fill_(0.25)
     return model

@@ -16,10 +16,11 @@ from analysis.datasets import open_dataset
 from analysis.errors import AnalysisError
 from analysis.figures import save
 from analysis.figures.attention import affinity_matrix, energy_matrix
-from analysis.figures.look import look
+from analysis.figures.look import draw
 from analysis.figures.maps import label_map, weight_maps, winner_map
 from analysis.figures.style import CATEGORIES
 from analysis.models import DualAttention, Model, ScaleAttention
+from analysis.views import view
 
 DATA = open_dataset("shapes", "val")
 IMAGE = DATA[0].image
@@ -60,7 +61,7 @@ CHANNEL = {"channel_affinity", "channel_energy"}
     ],
 )
 def test_look_draws_what_the_model_has(model: Model, names: set[str], tmp_path: Path) -> None:
-    figures = look(model, IMAGE, DATA.classes, DATA.palette, position=(10, 20))
+    figures = draw(view(model, IMAGE), DATA.classes, DATA.palette, position=(10, 20))
     assert set(figures) == {"prediction", *names}
     for name, figure in figures.items():
         save(figure, tmp_path / f"{name}.png")
@@ -97,7 +98,7 @@ def test_the_legend_names_the_classes_that_are_there() -> None:
     [("paper", "form in force: paper's, softmax(energy)"), ("released", "form in force: released, softmax(-energy)")],
 )
 def test_every_figure_of_channel_attention_states_the_form(form: str, text: str) -> None:
-    figures = look(dual(form=form), IMAGE, DATA.classes)
+    figures = draw(view(dual(form=form), IMAGE), DATA.classes)
     assert text in titles(figures["channel_affinity"])[0] and text in titles(figures["channel_energy"])[0]
 
 
@@ -112,14 +113,14 @@ def test_energy_with_signs_is_symmetric_round_0_and_order_permutes_both_axes() -
 
 def test_the_marked_pixel_is_where_it_was_asked_for() -> None:
     torch.manual_seed(0)
-    figure = look(dual(), IMAGE, DATA.classes, position=(30, 200))["attention_row"]
+    figure = draw(view(dual(), IMAGE), DATA.classes, position=(30, 200))["attention_row"]
     marks = np.stack([line.get_xydata() for line in figure.axes[0].get_lines()])
     assert (marks == (200, 30)).all()
 
 
 def test_a_pixel_outside_is_refused() -> None:
     with pytest.raises(AnalysisError, match=r"pixel \(300, 0\) is outside"):
-        look(dual(), IMAGE, DATA.classes, position=(300, 0))
+        draw(view(dual(), IMAGE), DATA.classes, position=(300, 0))
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])

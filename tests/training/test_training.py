@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from analysis.checkpoints import checkpoint_files, open_checkpoint
 from analysis.datasets import open_dataset
@@ -20,6 +21,7 @@ from analysis.datasets.sample import Dataset
 from analysis.errors import AnalysisError
 from analysis.store import read_provenance, read_table
 from analysis.training.loop import Trainer, make_optimizer, train
+from analysis.training.publish import publish
 from analysis.training.recipe import RECIPES, Recipe, find_recipe, learning_rate_factor, recipe_label
 
 SMALL = {"epochs": 2, "batch_size": 4, "checkpoints": 2, "save_every": 2, "class_weights": "none", "crop": (64, 64)}
@@ -103,6 +105,39 @@ def test_a_stopped_run_resumes_to_the_same_weights(
         pd.testing.assert_frame_equal(a, b)
 
 
+class Kill(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the rename", "after the rename"])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7])
+def test_a_run_killed_at_any_write_goes_on_to_the_same_weights(
+    n: int, after: bool, scenes: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = small("shapes-scale", epochs=1, save_every=3)
+    whole = run(recipe, scenes, tmp_path / "whole", "shapes-scale")
+    calls, replace = iter(range(1, 100)), Path.replace
+
+    def killing(self: Path, target: Path) -> Path:
+        killed = next(calls) == n
+        if killed and not after:
+            raise Kill
+        result = replace(self, target)
+        if killed:
+            raise Kill
+        return result
+
+    monkeypatch.setattr(Path, "replace", killing)
+    with pytest.raises(Kill):
+        run(recipe, scenes, tmp_path / "cut", "shapes-scale")
+    monkeypatch.setattr(Path, "replace", replace)
+    begun = (tmp_path / "cut" / "config.json").is_file()
+    cut = run(recipe, scenes, tmp_path / "cut", "shapes-scale", resume=begun)
+    assert all(torch.equal(x, y) for x, y in zip(weights(whole).values(), weights(cut).values(), strict=True))
+    assert len(read_table(cut / "history.parquet")) == 3
+    assert not list(cut.rglob("*.part"))
+
+
 @pytest.mark.slow
 def test_kill_9_and_resume_from_the_command_line(tmp_path: Path) -> None:
     flags = ["--epochs", "1", "--batch-size", "4", "--crop", "64", "64", "--class-weights", "none"]
@@ -135,6 +170,43 @@ def test_two_processes_give_the_loss_of_one(tmp_path: Path) -> None:
     np.testing.assert_allclose(one.loss[:8], two.loss[:8], rtol=1e-5)
 
 
+def test_nothing_is_written_where_weights_are_missing(scenes: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    with pytest.raises(AnalysisError, match="no weights at"):
+        run(small("shapes-dual", pretrained=str(tmp_path / "none.pth")), scenes, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_broken_mask_found_by_a_loading_process_is_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    scenes = open_dataset("shapes", "val")
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for i in range(4):
+        Image.fromarray(scenes[i].image).save(folder / "images" / f"{i}.png")
+        Image.fromarray(scenes[i].label if i else scenes[i].label + 9).save(folder / "masks" / f"{i}.png")
+    (folder / "classes.txt").write_text("sky\nground\ncircle*\nsquare*\ncross*\n")
+    data = open_dataset(f"folder:{folder}", "all")
+    with pytest.raises(AnalysisError, match=r"0\.png") as caught:
+        run(small("shapes-dual"), (data, first(scenes, 1)), tmp_path / "run", workers=1)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["epochs", "checkpoints", "batch_size", "step_every"])
+def test_counts_below_one_are_refused(field: str, scenes: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    with pytest.raises(AnalysisError, match="must be at least 1"):
+        run(small("shapes-dual", **{field: 0}), scenes, tmp_path / "run")
+
+
+def test_publishing_a_run_onto_itself_is_refused(scenes: tuple[Dataset, Dataset], tmp_path: Path) -> None:
+    out = run(small("shapes-dual"), scenes, tmp_path / "run")
+    with pytest.raises(AnalysisError, match="publish it into another folder"):
+        publish(out, out)
+    assert len(checkpoint_files(out)) == 3
+    (out / "checkpoints" / "step_000006.safetensors").unlink()
+    with pytest.raises(AnalysisError, match="not a finished run"):
+        publish(out, tmp_path / "demo")
+
+
 def test_a_nan_loss_names_step_and_part(
     scenes: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,7 +225,7 @@ def test_wrong_folders_are_one_line(scenes: tuple[Dataset, Dataset], tmp_path: P
         run(recipe, scenes, out)
     with pytest.raises(AnalysisError, match="was trained with seed 0, not 1"):
         run(recipe, scenes, out, seed=1, resume=True)
-    with pytest.raises(AnalysisError, match="was trained with recipe"):
+    with pytest.raises(AnalysisError, match=r"was trained with learning_rate 0\.01, not 0\.5"):
         run(dataclasses.replace(recipe, learning_rate=0.5), scenes, out, resume=True)
 
 
