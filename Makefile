@@ -45,7 +45,7 @@ figures: $(STAMP)  ## The figures of the README, on a photograph that scikit-lea
 	$(BIN)/attention-analysis look data/demo/camvid-scale $$($(BIN)/python -c "from importlib.resources import files; print(files('sklearn.datasets') / 'images' / 'china.jpg')") --out docs/figures
 
 screenshots: $(STAMP)  ## Screenshots of the dashboard in docs/screenshots (needs Chromium)
-	$(BIN)/python -m app.screenshots
+	$(BIN)/python app/screenshots.py
 
 lock: $(STAMP)  ## Write requirements.lock from pyproject.toml: names and versions only
 	$(BIN)/python -m pip install --quiet uv

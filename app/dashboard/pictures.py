@@ -69,7 +69,7 @@ def show(look: Look) -> None:
 def _score(look: Look, palette: np.ndarray) -> None:
     classes, truth = look.checkpoint.classes, look.truth
     shares = np.bincount(look.seen.prediction.ravel(), minlength=len(classes)) / look.seen.prediction.size
-    notes = {c: f"{shares[c]:.0%}" for c in range(len(classes)) if shares[c] > 0}
+    notes = {c: f"{shares[c]:.0%}" for c in range(len(classes)) if shares[c] >= 0.005}
     said = f"{look.photo.name}. Beside each class: its share of the prediction."
     if truth is not None:
         table = confusion(look.seen.prediction, truth, len(classes))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from analysis.checkpoints import save_checkpoint
@@ -78,3 +81,9 @@ def one_line(test: AppTest) -> str:
     (error,) = test.error
     assert "\n" not in error.value
     return said([error])
+
+
+def png(image: np.ndarray) -> bytes:
+    stream = BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    return stream.getvalue()

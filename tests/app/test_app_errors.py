@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dashboards import dual, fine, one_line, opened, said, save, scale
+from dashboards import dual, fine, one_line, opened, png, said, save, scale
 from PIL import Image
 from safetensors.torch import save_file
-from test_app_pages import png
 
 from analysis.checkpoints import save_checkpoint
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from dashboards import dual, fine, one_line, opened, said, save, save_history, scale
-from PIL import Image
+from dashboards import dual, fine, one_line, opened, png, said, save, save_history, scale
 from streamlit.testing.v1 import AppTest
 
 from analysis.checkpoints import save_checkpoint
@@ -159,9 +157,3 @@ def test_a_large_upload_is_made_smaller(folder: Path) -> None:
     test.button_group[0].set_value("upload").run()
     test.file_uploader[0].upload("large.png", png(np.zeros((2000, 3000, 3), np.uint8)), "image/png").run()
     assert fine(test) and "shown at 1773 x 1182 pixels, made smaller from 3000 x 2000" in said(test.caption)
-
-
-def png(image: np.ndarray) -> bytes:
-    stream = BytesIO()
-    Image.fromarray(image).save(stream, "PNG")
-    return stream.getvalue()
