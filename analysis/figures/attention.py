@@ -89,7 +89,7 @@ def _bars(ax: Axes, names: list[str], values: list[float], colours: list[str], n
     bars = ax.barh(names, values, color=colours, height=0.6)
     ax.bar_label(bars, labels=[number.format(value) for value in values], padding=4)
     ax.axvline(0, color="black", linewidth=0.8)
-    ax.margins(x=0.3)
+    ax.margins(x=0.45)  # room for the numbers beside the bars
     ax.set_xlabel(label)
     ax.spines[["top", "right"]].set_visible(False)
 

@@ -53,4 +53,4 @@ def save(figure: Figure, path: Path, dpi: int = 150) -> None:
     if kind not in SUFFIXES:
         raise AnalysisError(f"{path}: figures are written as {', '.join(SUFFIXES)}; choose one of these suffixes")
     with replacing(path) as temporary:
-        figure.savefig(temporary, format=kind, dpi=dpi)
+        figure.savefig(temporary, format=kind, dpi=dpi, bbox_inches="tight")
