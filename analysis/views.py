@@ -16,6 +16,7 @@ from torch import Tensor
 from analysis.errors import AnalysisError
 from analysis.measures import attention_rows, relative_contribution, winning_branch
 from analysis.models import DualAttention, Model, ScaleAttention, gates, predict
+from analysis.models.dual_attention import GATED_PATHS
 from analysis.models.spec import ChannelForm
 from analysis.taps import Taps, capture
 
@@ -116,9 +117,8 @@ def _scale_view(model: ScaleAttention, image: np.ndarray, prediction: np.ndarray
 
 def _dual_view(model: DualAttention, image: np.ndarray, prediction: np.ndarray, taps: Taps) -> View:
     spec = model.spec
-    paths = {"alpha": "position", "beta": "channel"}
     seen_gates = {
-        name: Gate(gate.item(), _contribution(gate, paths[name], taps)) for name, gate in gates(model).items()
+        name: Gate(gate.item(), _contribution(gate, GATED_PATHS[name], taps)) for name, gate in gates(model).items()
     }
     return View(
         image,

@@ -125,6 +125,10 @@ class ChannelAttention(nn.Module):
         return self.projections[name](features) if name in self.projections else features
 
 
+#: The path of each gate: the first word of its taps.
+GATED_PATHS = {"alpha": "position", "beta": "channel"}
+
+
 def gates(model: nn.Module) -> dict[str, nn.Parameter]:
     """The learned scalars of a model's residual attention paths: ``alpha`` (position) and ``beta`` (channel)."""
     found: dict[str, nn.Parameter] = {}

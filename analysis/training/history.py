@@ -16,20 +16,19 @@ from torch import Tensor, nn
 
 from analysis.measures import relative_contribution
 from analysis.models import gates
-
-PATHS = {"alpha": "position", "beta": "channel"}
+from analysis.models.dual_attention import GATED_PATHS
 
 
 def contribution_taps(model: nn.Module) -> list[str]:
     """The taps that :func:`gate_columns` needs: attended and input of every gated path."""
-    return [f"{PATHS[name]}.{end}" for name in gates(model) for end in ("attended", "features")]
+    return [f"{GATED_PATHS[name]}.{end}" for name in gates(model) for end in ("attended", "features")]
 
 
 def gate_columns(model: nn.Module, taps: Mapping[str, Tensor]) -> dict[str, float]:
     """Value, gradient and relative contribution of every gate, after the backward pass."""
     columns: dict[str, float] = {}
     for name, gate in gates(model).items():
-        path = PATHS[name]
+        path = GATED_PATHS[name]
         added = relative_contribution(gate.detach(), taps[f"{path}.attended"], taps[f"{path}.features"])
         columns[name] = gate.item()
         columns[f"{name}_grad"] = 0.0 if gate.grad is None else gate.grad.item()
