@@ -1,6 +1,7 @@
 """The command line as a user meets it: results, and one line with status 2 for bad input."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from analysis.datasets import open_dataset
 from analysis.models import DualAttention, ScaleAttention
 from analysis.store import read_provenance, read_table
 
+FolderWriter = Callable[[Sequence[int]], Path]
 CLASSES = ("sky", "ground", "circle", "square", "cross")
 CAMVID = Path(__file__).parents[2] / "shared" / "camvid"
 
@@ -61,16 +63,9 @@ def test_help_of_everything(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_evaluate_prints_json_and_writes_a_table(
-    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    models: Path, tmp_path: Path, shapes_folder: FolderWriter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "set"
-    scenes = open_dataset("shapes", "val")
-    for kind in ("images", "masks"):
-        (folder / kind).mkdir(parents=True)
-    for i in range(3):
-        Image.fromarray(scenes[i].image).save(folder / "images" / f"{i}.png")
-        Image.fromarray(scenes[i].label).save(folder / "masks" / f"{i}.png")
-    (folder / "classes.txt").write_text("sky\nground\ncircle*\nsquare*\ncross*\n")
+    folder = shapes_folder([0, 0, 0])
     out = tmp_path / "scores.parquet"
     arguments = [models / "scale.safetensors", "--data", f"folder:{folder}", "--split", "all", "--out", out, "--json"]
     assert main(["evaluate", *map(str, arguments)]) == 0
