@@ -7,20 +7,34 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.datasets import camvid, folder, shapes, voc
+from analysis.datasets import ade20k, camvid, cityscapes, coco, folder, shapes, voc
 from analysis.datasets.images import read_image
 from analysis.datasets.sample import Dataset, Item, Objects, Sample
 from analysis.errors import AnalysisError, closest
 
 __all__ = ["Dataset", "Item", "Objects", "Sample", "open_dataset", "palette_of", "parse_spec", "read_image", "splits"]
 
-_OPEN = {"camvid": camvid.open_camvid, "voc": voc.open_voc, "folder": folder.open_folder}
-_SPLITS = {"camvid": camvid.splits, "voc": voc.splits, "folder": folder.splits}
+_OPEN = {
+    "camvid": camvid.open_camvid,
+    "voc": voc.open_voc,
+    "cityscapes": cityscapes.open_cityscapes,
+    "coco": coco.open_coco,
+    "ade20k": ade20k.open_ade20k,
+    "folder": folder.open_folder,
+}
+_SPLITS = {
+    "camvid": camvid.splits,
+    "voc": voc.splits,
+    "cityscapes": cityscapes.splits,
+    "coco": coco.splits,
+    "ade20k": ade20k.splits,
+    "folder": folder.splits,
+}
 NAMES = ("shapes", *_OPEN)
 
 
 def open_dataset(spec: str, split: str) -> Dataset:
-    """Open a split of ``NAME[:PATH]``: shapes, camvid, voc or folder; PATH is data/NAME where left out.
+    """Open a split of ``NAME[:PATH]``, NAME one of :data:`NAMES`; PATH is data/NAME where left out.
 
     AnalysisError: an unknown name or split, a missing path, an empty folder.
     """
@@ -30,8 +44,9 @@ def open_dataset(spec: str, split: str) -> Dataset:
 
 def palette_of(classes: Sequence[str]) -> np.ndarray:
     """Colours for classes of these names, uint8 ``[K, 3]``: those of the data set that has them, or Pascal VOC's."""
-    for module in (camvid, shapes):
-        if tuple(classes) == module.CLASSES:
+    names = tuple(name.strip() for name in classes)  # mmsegmentation's checkpoints say "bed "
+    for module in (camvid, shapes, cityscapes, coco, ade20k):
+        if names == module.CLASSES:
             return module.PALETTE
     return voc.palette(len(classes))
 

@@ -1,8 +1,7 @@
 """``data fetch``: download a data set from its public source, verify it, install it.
 
 Files are downloaded into ROOT/NAME.part and stay there when something stops the download: the next fetch skips the
-finished ones and goes on inside the unfinished one (HTTP Range). Only when all of them are right is the folder renamed
-to ROOT/NAME.
+finished ones and goes on inside the unfinished one. Only when all of them are right is the folder renamed to ROOT/NAME.
 
 What is verified: VOC's archive by its SHA-256, published by TensorFlow Datasets and others. For the public CamVid files
 no byte sums were to be had; :mod:`analysis.datasets.check` says what stands in for them. Once installed, the SHA-256 of
@@ -11,12 +10,9 @@ every file is recorded in ROOT/NAME/MANIFEST for ``data check``.
 
 from __future__ import annotations
 
-import http.client
 import shutil
 import tarfile
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +22,10 @@ from tqdm import tqdm
 
 from analysis.datasets.check import check
 from analysis.datasets.manifest import MANIFESTS, damaged, read_manifest, record
+from analysis.download import DownloadError, download
 from analysis.errors import AnalysisError, closest
 
-TIMEOUT = 30  # seconds without a byte
-ATTEMPTS = 3
 AT_ONCE = 8  # small files; a fresh connection each, so most of the time is waiting
-CHUNK = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -61,10 +55,6 @@ SOURCES = {
 }
 
 
-class _CutOff(Exception):
-    """The connection failed or ended early; what came is kept, and another try goes on from there."""
-
-
 def fetch(name: str, root: Path, *, url: str | None = None, manifest: Path | None = None) -> Path:
     """Download data set ``name`` (camvid or voc) and install it as ``root``/``name``; return that folder.
 
@@ -81,7 +71,7 @@ def fetch(name: str, root: Path, *, url: str | None = None, manifest: Path | Non
         _verify(name, part, listed, source.archive)
         _install(_unpacked(part, listed) if source.archive else part, target)
         shutil.rmtree(part, ignore_errors=True)
-    except _CutOff as error:
+    except DownloadError as error:
         hand = source.by_hand.format(target=target, part=part)
         raise AnalysisError(f"cannot download {name}: {error}; run again to go on, or {hand}") from None
     except OSError as error:
@@ -107,12 +97,9 @@ def _download_all(name: str, url: str, part: Path, files: Mapping[str, str], arc
     total, unit = (0, "B") if archive else (len(files), "file")
     with tqdm(total=total, desc=name, unit=unit, unit_scale=archive) as bar:
 
-        def count_bytes(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
         def one(file: str) -> None:
-            _download(f"{url}/{quote(file)}", part / file, count_bytes if archive else None)
+            if not (part / file).is_file():
+                download(f"{url}/{quote(file)}", part / file, bar=bar if archive else None)
             bar.update(0 if archive else 1)
 
         pool = ThreadPoolExecutor(AT_ONCE)
@@ -121,61 +108,6 @@ def _download_all(name: str, url: str, part: Path, files: Mapping[str, str], arc
                 done.result()
         finally:  # at an error or Ctrl-C: don't start on the files that wait
             pool.shutdown(cancel_futures=True)
-
-
-def _download(url: str, path: Path, tell: Callable[[int, int], None] | None) -> None:
-    if path.is_file():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.part")
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            _continue(url, unfinished, tell)
-            break
-        except _CutOff:
-            if attempt == ATTEMPTS:
-                raise
-    unfinished.replace(path)
-
-
-def _continue(url: str, unfinished: Path, tell: Callable[[int, int], None] | None) -> None:
-    """Append what is missing of one file; from its beginning where the server does not do ranges."""
-    have = unfinished.stat().st_size if unfinished.is_file() else 0
-    response = _request(url, have)
-    if response is None:  # nothing after what we have: it is all there, or it is no piece of this file; the sums tell
-        return
-    with response:
-        resumed = response.status == 206
-        have = have if resumed else 0
-        total = have + int(response.headers.get("Content-Length") or 0)
-        with unfinished.open("ab" if resumed else "wb") as file:
-            for chunk in _chunks(response, url):
-                have += file.write(chunk)
-                if tell:
-                    tell(have, max(have, total))
-    if have < total:
-        raise _CutOff(f"{url}: cut off after {have} of {total} bytes")
-
-
-def _chunks(response: http.client.HTTPResponse, url: str) -> Iterator[bytes]:
-    """The body, piece by piece. Its own function so that a failed read is told from a failed write."""
-    try:
-        while chunk := response.read(CHUNK):
-            yield chunk
-    except (OSError, http.client.HTTPException) as error:
-        raise _CutOff(f"{url}: {error}") from None
-
-
-def _request(url: str, have: int) -> http.client.HTTPResponse | None:
-    headers = {"User-Agent": "attention-analysis"} | ({"Range": f"bytes={have}-"} if have else {})
-    try:
-        return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if error.code == 416:
-            return None
-        raise _CutOff(f"{url}: the server says {error.code} {error.reason}") from None
-    except (OSError, http.client.HTTPException) as error:
-        raise _CutOff(f"{url}: {getattr(error, 'reason', error)}") from None
 
 
 def _verify(name: str, part: Path, listed: Path, archive: bool) -> None:

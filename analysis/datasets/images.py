@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,12 +36,20 @@ def read_image(source: Path | BinaryIO, name: str | None = None) -> np.ndarray:
         raise _unreadable(error, shown, "image") from None
 
 
-def read_mask(path: Path, n_classes: int, size: tuple[int, int], void: tuple[int, ...] = (IGNORED,)) -> np.ndarray:
+def read_mask(
+    path: Path,
+    n_classes: int,
+    size: tuple[int, int],
+    void: tuple[int, ...] = (IGNORED,),
+    values: Sequence[int] | None = None,
+) -> np.ndarray:
     """An index mask as uint8 ``[H, W]``: class numbers below ``n_classes``, and 255 wherever it says ``void``.
 
-    The mask is a PNG of mode L or P whose *stored values* are the classes; palette colours are never looked at.
-    ``size`` is the image's (H, W). AnalysisError: missing, damaged, colours, another size, an unknown value.
+    The mask is a PNG of mode L or P whose *stored values* are the classes, or stand for them: ``values[k]`` for class
+    k. Palette colours are never looked at. ``size`` is the image's (H, W).
+    AnalysisError: missing, damaged, colours, another size, an unknown value.
     """
+    values = range(n_classes) if values is None else values
     stored = read_indices(path)
     if stored.shape != tuple(size):
         raise AnalysisError(
@@ -48,29 +57,54 @@ def read_mask(path: Path, n_classes: int, size: tuple[int, int], void: tuple[int
             f"{size[0]} x {size[1]}; make the mask at the image's size"
         )
     present = np.flatnonzero(np.bincount(stored.ravel(), minlength=256))
-    unknown = [int(value) for value in present if value >= n_classes and value not in void]
+    unknown = [int(value) for value in present if value not in values and value not in void]
     if unknown:
         raise AnalysisError(
-            f"{path}: unknown label value {', '.join(map(str, unknown[:5]))}; known are 0 to {n_classes - 1} "
-            f"and {', '.join(map(str, void))} for ignored pixels"
+            f"{path}: unknown label value {', '.join(map(str, unknown[:5]))}; known are {_shown(values)} "
+            f"and {_shown(void)} for ignored pixels"
         )
-    return np.where(np.isin(stored, void), np.uint8(IGNORED), stored)
+    classes = np.full(256, IGNORED, np.uint8)
+    classes[list(values)] = range(len(values))
+    return classes[stored]
+
+
+def _shown(values: Sequence[int]) -> str:
+    """``"0 to 10"`` where the values are that, else each of them."""
+    straight = len(values) > 2 and list(values) == list(range(values[0], values[-1] + 1))
+    return f"{values[0]} to {values[-1]}" if straight else ", ".join(map(str, values))
 
 
 def read_indices(path: Path) -> np.ndarray:
     """The stored values of an index PNG, uint8 ``[H, W]``, unchecked. AnalysisError as for :func:`read_mask`."""
+    return _stored(path, ("L", "P", "1"), np.uint8)
+
+
+def read_ids(path: Path) -> np.ndarray:
+    """The stored values of an index PNG of 8 or 16 bits, int32 ``[H, W]``. AnalysisError as for :func:`read_mask`."""
+    return _stored(path, ("L", "P", "1", "I;16", "I"), np.int32)
+
+
+def _stored(path: Path, modes: tuple[str, ...], dtype: type[np.generic]) -> np.ndarray:
     _require_file(path, str(path), "mask")
     try:
         with _open(path, str(path)) as image:
-            if image.mode not in ("L", "P", "1"):
+            if image.mode not in modes:
                 raise AnalysisError(
                     f"{path}: a mask of mode {image.mode} holds colours; index masks are needed "
                     "(8-bit PNG, mode L or P, whose pixel value is the class number)"
                 )
             step = _grey_step(image)
-            return np.array(image).astype(np.uint8) // np.uint8(step)
+            return np.array(image).astype(dtype) // dtype(step)
     except _BROKEN as error:
         raise _unreadable(error, str(path), "mask") from None
+
+
+def require_all(paths: Sequence[Path], what: str, advice: str) -> None:
+    """AnalysisError that names the first missing file, how many more are missing, and what to do."""
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        more = f", as are {len(missing) - 1} more of {len(paths)}" if len(missing) > 1 else ""
+        raise AnalysisError(f"{missing[0]}: {what} missing{more}; {advice}")
 
 
 def _require_file(source: Path | BinaryIO, shown: str, what: str) -> None:

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from analysis.datasets.images import read_image, read_indices
+from analysis.download import sha256_of_file
 from analysis.errors import AnalysisError
 
 MANIFESTS = Path(__file__).parent / "manifests"
@@ -57,12 +58,6 @@ def damaged(root: Path, expected: Mapping[str, str]) -> list[str]:
 def missing(root: Path, expected: Iterable[str]) -> list[str]:
     """The files of ``expected`` that are not under ``root``."""
     return [name for name in expected if not (root / name).is_file()]
-
-
-def sha256_of_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_of_pixels(path: Path) -> str:

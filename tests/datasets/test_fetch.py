@@ -1,15 +1,14 @@
 """Fetching and checking, against a real server on this machine that can cut off, lie and refuse."""
 
 import hashlib
-import http.server
 import io
 import shutil
 import tarfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from http_server import Server, serving
 
 from analysis.datasets import open_dataset
 from analysis.datasets.check import check
@@ -22,52 +21,10 @@ from .shared import public_layout, shared
 FRAMES = {"train": ["0001TP_000030", "0001TP_000060"], "val": ["0016E5_00390"], "test": ["Seq05VD_f00000"]}
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Serves ``root`` with byte ranges; every answer for a file in ``cut`` ends before its next byte number there."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.root, self.ranges = root, True
-        self.cut: dict[str, list[int]] = {}
-        self.asked: list[tuple[str, str | None]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        server, name, asked = self.server, self.path.strip("/"), self.headers.get("Range")
-        assert isinstance(server, Server)
-        server.asked.append((name, asked))
-        if not (server.root / name).is_file():
-            self.send_error(404)
-            return
-        content = (server.root / name).read_bytes()
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and server.ranges else 0
-        if start and start >= len(content):
-            self.send_error(416)
-            return
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        self.wfile.write(content[start : server.cut[name].pop(0) if server.cut.get(name) else len(content)])
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Be quiet."""
-
-
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    running = Server(public_layout(tmp_path / "public", FRAMES))
-    thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-    thread.start()
-    yield running
-    running.shutdown()
-    running.server_close()
-    thread.join()
+def server(tmp_path: Path) -> Iterator[Server]:
+    with serving(public_layout(tmp_path / "public", FRAMES)) as running:
+        yield running
 
 
 @pytest.fixture
