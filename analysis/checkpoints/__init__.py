@@ -1,9 +1,10 @@
-"""Open and save checkpoints: safetensors whose metadata rebuild the model.
+"""Open and save checkpoints: this project's safetensors, and those of the public codes, whoever made them.
 
 checkpoint = open_checkpoint("data/demo/camvid-scale")
 checkpoint.model, checkpoint.spec, checkpoint.classes, checkpoint.provenance
 """
 
-from analysis.checkpoints.own import Checkpoint, checkpoint_files, open_checkpoint, save_checkpoint
+from analysis.checkpoints.opening import SUFFIXES, Checkpoint, checkpoint_files, open_checkpoint
+from analysis.checkpoints.saving import save_checkpoint
 
-__all__ = ["Checkpoint", "checkpoint_files", "open_checkpoint", "save_checkpoint"]
+__all__ = ["SUFFIXES", "Checkpoint", "checkpoint_files", "open_checkpoint", "save_checkpoint"]

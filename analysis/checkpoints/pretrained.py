@@ -30,6 +30,7 @@ _URLS = {
     "vgg16": torchvision.models.VGG16_Weights.IMAGENET1K_V1,
     "resnet50": torchvision.models.ResNet50_Weights.IMAGENET1K_V2,
     "resnet101": torchvision.models.ResNet101_Weights.IMAGENET1K_V2,
+    "resnet152": torchvision.models.ResNet152_Weights.IMAGENET1K_V2,
 }
 
 

@@ -1,7 +1,7 @@
 """Shared networks: torchvision and timm models, dilated to the wanted output stride.
 
     vgg16   DeepLab-LargeFOV (Chen et al., section 3.1; as in the public Caffe net): features are fc7, 1024 channels
-    resnet50, resnet101   dilated, multi-grid on request (Fu et al., sections 3.1 and 4.1): 2048 channels
+    resnet50, 101, 152   dilated, multi-grid on request (Fu et al., sections 3.1 and 4.1): 2048 channels
     lite0      timm's tf_efficientnet_lite0, reduced by a 1x1 convolution to 128 channels, which serve as its fc7
     tiny       four convolutions, for the embedded demo: 32 channels
 
@@ -15,14 +15,17 @@ from typing import TypeVar
 
 import timm
 import torch
+from timm.models.resnet import Bottleneck, ResNet
 from torch import Tensor, nn
-from torchvision.models.resnet import Bottleneck, ResNet
 from torchvision.models.vgg import cfgs, make_layers
 
 from analysis.errors import AnalysisError, closest
 from analysis.models.resize import resize
+from analysis.models.spec import Stem
 
-NAMES = ("vgg16", "resnet50", "resnet101", "lite0", "tiny")
+#: Blocks of the four stages, by depth.
+RESNET_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+NAMES = ("vgg16", *(f"resnet{depth}" for depth in RESNET_BLOCKS), "lite0", "tiny")
 MultiGrid = tuple[int, int, int] | None
 T = TypeVar("T")
 
@@ -55,26 +58,44 @@ class LargeFOV(nn.Module):
 
 
 class DilatedResNet(ResNet):
-    """torchvision's ResNet without its classifier; the last stages keep the resolution and dilate instead.
+    """timm's ResNet without its classifier; the last stages keep the resolution and dilate instead.
 
     Dilations of layer4's three blocks are 2, 4, 4 as in the released DANet, or those of ``multi_grid``, literally.
+    Stems: ``plain`` is one 7x7 convolution; ``v1c`` (mmsegmentation) and ``deep`` (PyTorch-Encoding, pytorchcv) are
+    three 3x3 convolutions of 32, 32, 64 and 64, 64, 128 channels.
     """
 
     channels = 2048
+    middle_channels = 1024
     attention_channels = 512
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
 
-    def __init__(self, depth: int, output_stride: int = 8, multi_grid: MultiGrid = None) -> None:
-        dilated = {8: [False, True, True], 16: [False, False, True], 32: [False, False, False]}
-        blocks = {50: [3, 4, 6, 3], 101: [3, 4, 23, 3]}
-        super().__init__(Bottleneck, blocks[depth], replace_stride_with_dilation=_choice(dilated, output_stride))
-        del self.avgpool, self.fc
+    def __init__(self, depth: int, output_stride: int = 8, multi_grid: MultiGrid = None, stem: Stem = "plain") -> None:
+        width = {"plain": 64, "v1c": 32, "deep": 64}[stem]
+        stem_type = "" if stem == "plain" else "deep"
+        super().__init__(
+            Bottleneck,  # ty: ignore[invalid-argument-type]  (timm annotates an instance and means the class)
+            RESNET_BLOCKS[depth],
+            num_classes=0,
+            output_stride=output_stride,
+            stem_width=width,
+            stem_type=stem_type,
+            zero_init_last=False,
+        )
+        del self.global_pool, self.fc
         for block, dilation in zip(self.layer4, multi_grid or (), strict=multi_grid is not None):
             _dilate(block.get_submodule("conv2"), dilation)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``[B, 3, H, W]`` to ``[B, 2048, h, w]``."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+    def forward(self, x: Tensor, middle: list[Tensor] | None = None) -> Tensor:
+        """``[B, 3, H, W]`` to ``[B, 2048, h, w]``; layer3's ``[B, 1024, h, w]`` is appended to ``middle``."""
+        x = self.maxpool(self.act1(self.bn1(self.conv1(x))))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        if middle is not None:
+            middle.append(x)
+        return self.layer4(x)
 
 
 class Light(nn.Module):
@@ -118,17 +139,21 @@ class TinyTrunk(nn.Module):
 Backbone = LargeFOV | DilatedResNet | Light
 
 
-def make_backbone(name: str, output_stride: int = 8, multi_grid: MultiGrid = None, skip: bool = False) -> Backbone:
+def make_backbone(
+    name: str, output_stride: int = 8, multi_grid: MultiGrid = None, skip: bool = False, stem: Stem = "plain"
+) -> Backbone:
     """The named backbone with random weights; ``analysis.checkpoints.pretrained`` loads trained ones.
 
     Raises AnalysisError for an unknown name, or an option that the backbone does not have.
     """
-    if multi_grid and not name.startswith("resnet"):
-        raise AnalysisError(f"multi_grid dilates a ResNet's layer4; backbone {name!r} has none: leave it out")
+    if (multi_grid or stem != "plain") and not name.startswith("resnet"):
+        option = "multi_grid dilates a ResNet's layer4" if multi_grid else f"stem {stem!r} is a ResNet's"
+        raise AnalysisError(f"{option}; backbone {name!r} has none: leave it out")
     if skip and name not in ("lite0", "tiny"):
         raise AnalysisError(f"skip is an option of the light backbones lite0 and tiny, not of {name!r}")
-    if name in ("resnet50", "resnet101"):
-        return DilatedResNet(int(name.removeprefix("resnet")), output_stride, multi_grid)
+    if name in NAMES and name.startswith("resnet"):
+        _choice({8: 8, 16: 16, 32: 32}, output_stride)
+        return DilatedResNet(int(name.removeprefix("resnet")), output_stride, multi_grid, stem)
     if name == "lite0":
         return _lite0(output_stride, skip)
     if name not in NAMES:

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from analysis.errors import AnalysisError
-from analysis.models.backbones import make_backbone
-from analysis.models.kernels import MaskRule, position_attention
+from analysis.models.backbones import Backbone, DilatedResNet, make_backbone
+from analysis.models.kernels import MaskRule, position_attention, widened
 from analysis.models.output import Output
 from analysis.models.spec import ChannelForm, DualSpec, spec_from_fields
 from analysis.models.tap import Tap
@@ -40,25 +40,33 @@ class DualAttention(nn.Module):
     def __init__(self, classes: int, **fields: Any) -> None:
         super().__init__()
         self.spec = spec = spec_from_fields(DualSpec, {"classes": classes, **fields})
-        self.backbone = make_backbone(spec.backbone, spec.output_stride, spec.multi_grid, spec.skip)
+        self.backbone = make_backbone(spec.backbone, spec.output_stride, spec.multi_grid, spec.skip, spec.stem)
         c_in, c = self.backbone.channels, self.backbone.attention_channels
         self.position_in, self.channel_in = _convolution(c_in, c), _convolution(c_in, c)
-        self.position_features_tap = Tap("position.features")
-        self.channel_features_tap = Tap("channel.features")
-        self.pam = PositionAttention(c) if spec.position else nn.Identity()
-        self.cam = ChannelAttention(c, spec.form, spec.projections) if spec.channel else nn.Identity()
+        self.pam = PositionAttention(c) if spec.position else Tap("position.features")
+        self.cam = ChannelAttention(c, spec.form, spec.projections) if spec.channel else Tap("channel.features")
         self.position_out, self.channel_out = _convolution(c, c), _convolution(c, c)
         self.fused_tap = Tap("fused")
-        self.position_classifier, self.channel_classifier = _classifier(c, spec.classes), _classifier(c, spec.classes)
+        self.position_classifier = self.channel_classifier = self.backbone_classifier = None
+        if spec.path_classifiers:
+            self.position_classifier = _classifier(c, spec.classes)
+            self.channel_classifier = _classifier(c, spec.classes)
+        if spec.auxiliary_head:
+            self.backbone_classifier = _auxiliary_head(self.backbone, spec)
         self.classifier = _classifier(c, spec.classes)
 
     def forward(self, image: Tensor) -> Output:
         """``image [B, 3, H, W]`` as ``spec.input`` says. Logits are on the backbone's grid."""
-        features = self.backbone(image)
-        position = self.position_out(self.pam(self.position_features_tap(self.position_in(features))))
-        channel = self.channel_out(self.cam(self.channel_features_tap(self.channel_in(features))))
+        middle: list[Tensor] = []
+        features = self.backbone(image, middle) if self.spec.auxiliary_head else self.backbone(image)
+        position = self.position_out(self.pam(self.position_in(features)))
+        channel = self.channel_out(self.cam(self.channel_in(features)))
         fused = self.fused_tap(position + channel)
-        auxiliary = {"position": self.position_classifier(position), "channel": self.channel_classifier(channel)}
+        auxiliary = {}
+        if self.position_classifier and self.channel_classifier:
+            auxiliary = {"position": self.position_classifier(position), "channel": self.channel_classifier(channel)}
+        if self.backbone_classifier:
+            auxiliary["backbone"] = self.backbone_classifier(middle[0])
         return Output(self.classifier(fused), auxiliary)
 
 
@@ -76,11 +84,13 @@ class PositionAttention(nn.Module):
         self.key = nn.Conv2d(channels, width, 1)
         self.value = nn.Conv2d(channels, channels, 1)
         self.gate = nn.Parameter(torch.zeros(1))
+        self.features_tap = Tap("position.features")
         self.query_tap, self.key_tap = Tap("position.query"), Tap("position.key")
         self.value_tap, self.attended_tap = Tap("position.value"), Tap("position.attended")
 
     def forward(self, features: Tensor, labels: Tensor | None = None, rule: MaskRule | None = None) -> Tensor:
         """``labels [B, h, w]`` and a rule of :func:`position_attention` take keys away from rows: an intervention."""
+        features = self.features_tap(features)
         query = self.query_tap(self.query(features))
         key = self.key_tap(self.key(features))
         value = self.value_tap(self.value(features))
@@ -108,16 +118,18 @@ class ChannelAttention(nn.Module):
         names = ("query", "key", "value") if projections else ()
         self.projections = nn.ModuleDict({name: nn.Conv2d(channels, channels, 1) for name in names})
         self.gate = nn.Parameter(torch.zeros(1))
+        self.features_tap = Tap("channel.features")
         self.energy_tap, self.affinity_tap = Tap("channel.energy"), Tap("channel.affinity")
         self.attended_tap = Tap("channel.attended")
 
     def forward(self, features: Tensor) -> Tensor:
         """``[B, C, h, w]`` to the same shape; energy, softmax and sum are float32 also under autocast."""
+        features = self.features_tap(features)
         query, key, value = (self._project(name, features).flatten(2) for name in ("query", "key", "value"))
         with torch.autocast(features.device.type, enabled=False):  # energies pass 65,504, the largest half
-            energy = self.energy_tap(query.float() @ key.float().transpose(1, 2))
+            energy = self.energy_tap(widened(query) @ widened(key).transpose(1, 2))
             affinity = self.affinity_tap(torch.softmax(energy if self.form == "paper" else -energy, dim=-1))
-            attended = affinity @ value.float()
+            attended = affinity @ widened(value)
         attended = self.attended_tap(attended.to(features.dtype).view_as(features))
         return self.gate * attended + features
 
@@ -130,18 +142,28 @@ GATED_PATHS = {"alpha": "position", "beta": "channel"}
 
 
 def gates(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The learned scalars of a model's residual attention paths: ``alpha`` (position) and ``beta`` (channel)."""
+    """The learned scalars of a model's first residual attention paths: ``alpha`` (position) and ``beta`` (channel)."""
     found: dict[str, nn.Parameter] = {}
     for module in model.modules():
         if isinstance(module, PositionAttention):
-            found["alpha"] = module.gate
+            found.setdefault("alpha", module.gate)
         elif isinstance(module, ChannelAttention):
-            found["beta"] = module.gate
+            found.setdefault("beta", module.gate)
     return found
 
 
 def _convolution(c_in: int, c_out: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(c_in, c_out, 3, padding=1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU())
+
+
+def _auxiliary_head(backbone: Backbone, spec: DualSpec) -> nn.Sequential:
+    """mmsegmentation's FCN head on layer3: its loss has weight 0.4 there."""
+    if not isinstance(backbone, DilatedResNet):
+        raise AnalysisError(
+            f"auxiliary_head reads a ResNet's layer3; backbone {spec.backbone!r} has none: leave it out"
+        )
+    width = backbone.middle_channels // 4
+    return nn.Sequential(_convolution(backbone.middle_channels, width), _classifier(width, spec.classes))
 
 
 def _classifier(channels: int, classes: int) -> nn.Sequential:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from analysis.models.dual_attention import DualAttention
+from analysis.models.own_module import OwnModule
 from analysis.models.resize import resize
 from analysis.models.scale_attention import ScaleAttention
 from analysis.models.spec import InputSpec
@@ -39,7 +40,7 @@ def normalise(pixels: Tensor, spec: InputSpec) -> Tensor:
 
 
 @torch.no_grad()
-def predict(model: ScaleAttention | DualAttention, image: np.ndarray) -> Tensor:
+def predict(model: ScaleAttention | DualAttention | OwnModule, image: np.ndarray) -> Tensor:
     """Logits ``[K, H, W]`` of a photograph ``[H, W, 3]`` uint8 RGB, at the photograph's size.
 
     Runs in evaluation mode on the model's device; hooks set by ``capture`` and ``intervene`` see this one forward.

@@ -28,11 +28,16 @@ def position_attention(
     if (labels is None) != (rule is None) or rule not in (None, "forbid equal", "forbid other"):
         raise AnalysisError(f"labels come with a rule, 'forbid equal' or 'forbid other'; got rule {rule!r}")
     with torch.autocast(query.device.type, enabled=False):
-        key32, value32 = key.float(), value.float().transpose(1, 2)
-        chunks = query.float().transpose(1, 2).split(CHUNK, dim=1)
+        key, wide_value = widened(key), widened(value).transpose(1, 2)
+        chunks = widened(query).transpose(1, 2).split(CHUNK, dim=1)
         masks = (None for _ in chunks) if labels is None else _allowed(labels, rule)
-        rows = [_attend(q, key32, value32, allowed) for q, allowed in zip(chunks, masks, strict=True)]
+        rows = [_attend(q, key, wide_value, allowed) for q, allowed in zip(chunks, masks, strict=True)]
     return torch.cat(rows, dim=1).transpose(1, 2).to(value.dtype)
+
+
+def widened(x: Tensor) -> Tensor:
+    """At least float32: energies pass 65,504, the largest half."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None) -> Tensor:

@@ -17,6 +17,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 Fusion = Literal["attention", "average", "max"]
 ExtraSupervision = Literal["none", "per_scale", "scale_classifier"]
 ChannelForm = Literal["paper", "released"]
+Stem = Literal["plain", "v1c", "deep"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +69,9 @@ class DualSpec:
     projections: bool = False
     output_stride: int = 8
     skip: bool = False
+    stem: Stem = "plain"  # of a ResNet: one 7x7 convolution, or three 3x3
+    path_classifiers: bool = True  # the first released code had the fused classifier only
+    auxiliary_head: bool = False  # mmsegmentation's FCN head on a ResNet's layer3
     input: InputSpec = InputSpec()
 
 

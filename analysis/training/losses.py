@@ -19,6 +19,7 @@ from analysis.models import Output
 from analysis.models.resize import resize
 from analysis.training.recipe import Recipe
 
+MIDDLE_WEIGHT = 0.4  # of the head on layer3, as mmsegmentation trains it
 Total = Callable[[Tensor], Tensor]  # a sum over this process's batch -> its mean over processes
 
 
@@ -37,7 +38,7 @@ def loss_parts(
             parts[name] = recipe.scale_classifier_weight * scale_cross_entropy(logits)
         else:
             entropy = cross_entropy(logits, label, recipe.loss_grid, align, weights, total)
-            parts[name] = recipe.auxiliary_weight * entropy
+            parts[name] = recipe.auxiliary_weight * (MIDDLE_WEIGHT if name == "backbone" else 1.0) * entropy
     return parts
 
 
