@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from checkpoints import conformance
 from PIL import Image
 
+from analysis import open_checkpoint
 from analysis.checkpoints import save_checkpoint
-from analysis.cli import main
+from analysis.cli import COMMANDS, main
 from analysis.datasets import open_dataset
 from analysis.models import DualAttention, ScaleAttention
 from analysis.store import read_provenance, read_table
@@ -52,8 +54,13 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 def test_help_of_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     overview = capsys.readouterr().out
-    for command in ("train", "evaluate", "look", "data fetch", "data check", "publish"):
+    for command in ("train", *COMMANDS):
         assert f"  {command} " in overview
+    assert max(map(len, overview.splitlines())) <= 120
+    assert main(["checkpoints"]) == 2
+    group = capsys.readouterr().out
+    assert "checkpoints fetch" in group
+    assert "  publish " not in group
     assert main(["train", "--help"]) == 0
     assert "cityscapes-dual-resnet101" in capsys.readouterr().out
     with pytest.raises(SystemExit) as stopped:
@@ -157,3 +164,96 @@ def test_publish_makes_a_small_copy_with_a_card(tmp_path: Path, capsys: pytest.C
     assert "* Command: `" in card
     capsys.readouterr()
     assert "is not a finished run" in refused(capsys, "publish", tmp_path, tmp_path / "x")
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    """Somebody's DANet on the tiny backbone, with tensors that have no place in it."""
+    torch.manual_seed(0)
+    tensors = DualAttention(5, backbone="tiny").state_dict() | {
+        "ema.0.decay": torch.ones(2),
+        "ema.1.decay": torch.ones(2),
+    }
+    torch.save(
+        {"state_dict": {f"module.{name}": t for name, t in tensors.items()}, "epoch": 3}, tmp_path / "theirs.pth"
+    )
+    return tmp_path / "theirs.pth"
+
+
+def test_inspect_prints_text_and_json(foreign: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(foreign)]) == 0
+    assert "never moved" in capsys.readouterr().out
+    assert main(["inspect", str(foreign), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["beside"] == {"epoch": 3}
+    assert printed["left_over"] == {"module.ema.0.decay": [2], "module.ema.1.decay": [2]}
+    assert main(["inspect", str(Path(__file__).parents[1] / "data" / "demo" / "shapes-dual")]) == 0
+    assert "step_000512.safetensors" in capsys.readouterr().out
+
+
+def test_convert_keeps_every_bit_and_says_where_it_is_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    case = "mmseg_danet_resnetv1c50"
+    file, out = conformance.write(case, tmp_path), tmp_path / "ours.safetensors"
+    theirs = open_checkpoint(file)
+    assert main(["convert", str(file), str(out)]) == 0
+    assert "written" in capsys.readouterr().out
+    ours = open_checkpoint(out)
+    assert (ours.spec, ours.classes) == (theirs.spec, theirs.classes)
+    for name, tensor in theirs.model.state_dict().items():
+        assert torch.equal(tensor, ours.model.state_dict()[name]), name
+    source = ours.provenance["converted_from"]
+    assert source == {"file": file.name, "sha256": theirs.provenance["sha256"], "layout": "mmsegmentation"}
+    assert ours.provenance["command"]
+
+
+def test_convert_takes_what_weights_do_not_show(
+    foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, names = tmp_path / "ours.safetensors", tmp_path / "names.txt"
+    names.write_text("\n".join(CLASSES))
+    flags = ["--no-align-corners", "--form", "paper", "--classes-file", str(names), "--half"]
+    assert main(["convert", str(foreign), str(out), *flags]) == 0
+    assert "module.ema.0-1.decay  2, 2 alike" in capsys.readouterr().out
+    opened = open_checkpoint(out)
+    assert (opened.spec.form, opened.spec.input.align_corners, opened.classes) == ("paper", False, CLASSES)
+    assert out.stat().st_size < foreign.stat().st_size * 0.7
+    assert main(["convert", str(foreign), str(out), "--align-corners"]) == 0
+    assert open_checkpoint(out).spec.input.align_corners
+
+
+def test_convert_refuses_in_one_line(foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, few, junk = tmp_path / "ours.safetensors", tmp_path / "few.txt", tmp_path / "junk.pth"
+    few.write_text("sky\n")
+    junk.write_bytes(b"junk")
+    assert "class names" in refused(capsys, "convert", foreign, out, "--classes-file", few)
+    assert "exclude" in refused(capsys, "convert", foreign, out, "--align-corners", "--no-align-corners")
+    assert "ends in .safetensors" in refused(capsys, "convert", foreign, tmp_path / "ours.pth")
+    assert "no list of class names" in refused(capsys, "convert", foreign, out, "--classes-file", tmp_path / "none")
+    assert "multi_grid" in refused(capsys, "convert", foreign, out, "--multi-grid", 4, 8, 16)
+    assert "junk.pth" in refused(capsys, "convert", junk, out)
+    assert "no checkpoint at" in refused(capsys, "convert", tmp_path / "none.pth", out)
+    assert not out.exists()
+    assert main(["convert", str(foreign), str(out)]) == 0
+    capsys.readouterr()
+    assert "give another name" in refused(capsys, "convert", out, out)
+
+
+def test_history_writes_a_table_and_prints_the_gates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    series, out = tmp_path / "series", tmp_path / "history.parquet"
+    series.mkdir()
+    for step in (900, 1000):
+        tensors = {"head.sa.gamma": torch.tensor([step / 1000]), "head.sc.gamma": torch.tensor([0.25])}
+        torch.save(tensors, series / f"step_{step}.pth")
+    (series / "step_950.pth").write_bytes(b"junk")
+    assert main(["history", str(series), "--out", str(out)]) == 0
+    printed = capsys.readouterr()
+    assert "alpha 0.9000 1.0000   0.9000   1.0000" in printed.out
+    assert printed.err.count("\n") == 1
+    assert "step_950.pth" in printed.err
+    assert read_table(out).alpha.tolist() == pytest.approx([0.9, 1.0])
+    provenance = read_provenance(out)
+    assert provenance["source"] == str(series)
+    assert provenance["columns"] == {"alpha": "head.sa.gamma", "beta": "head.sc.gamma"}
+    assert len(provenance["files"]) == 2
+    assert provenance["command"]
+    assert "nothing at" in refused(capsys, "history", tmp_path / "none", "--out", out)

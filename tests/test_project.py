@@ -20,14 +20,14 @@ LEVELS = [
     {"figures", "claims"},
     {"studies"},
     {"training"},
-    {"evaluation", "views"},
+    {"evaluation", "views", "inspection"},
     {"checkpoints"},
-    {"taps", "tap_names", "datasets", "store", "statistics", "measures"},
+    {"taps", "tap_names", "datasets", "store", "download", "statistics", "measures"},
     {"models"},
     {"errors"},
 ]
 #: Inside a level only these.
-SIDEWAYS = {("taps", "tap_names"), ("measures", "datasets"), ("__main__", "cli")}
+SIDEWAYS = {("taps", "tap_names"), ("measures", "datasets"), ("datasets", "download"), ("__main__", "cli")}
 
 
 def imports(file: Path) -> set[str]:
@@ -51,7 +51,7 @@ def level(name: str) -> int:
 
 
 #: What ``from analysis import`` gives besides its parts.
-PUBLIC = {"capture", "intervene", "open_checkpoint"}
+PUBLIC = {"capture", "intervene", "open_checkpoint", "open_module"}
 
 FILES = [f for f in sorted((ROOT / "analysis").rglob("*.py")) if f.parent != ROOT / "analysis" or f.stem != "__init__"]
 

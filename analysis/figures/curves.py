@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from analysis.errors import AnalysisError
 from analysis.figures.style import CATEGORIES, GATES, axes_for
 
 SMOOTHED = 50  # at most this many steps go into one point of a smoothed curve
@@ -35,7 +36,9 @@ def gate_gradients(history: pd.DataFrame, ax: Axes | None = None) -> Figure:
 def gate_contributions(history: pd.DataFrame, ax: Axes | None = None) -> Figure:
     """Relative contributions of both paths in per cent of their inputs, comparable between alpha and beta."""
     figure, ax = axes_for(ax, 7.0, 3.0)
-    columns = {f"{name}_contribution": label for name, label in _gates(history).items()}
+    columns = {
+        column: label for name, label in _gates(history).items() if _known(history, column := f"{name}_contribution")
+    }
     _lines(ax, history.assign(**{column: 100 * history[column] for column in columns}), columns)
     _finish(ax, "relative\ncontribution (%)")
     return figure
@@ -63,10 +66,18 @@ def learning_rate(history: pd.DataFrame, ax: Axes | None = None) -> Figure:
 
 
 def training(history: pd.DataFrame) -> Figure:
-    """All of a training under one axis of steps: losses, learning rate and, where the model has gates, theirs."""
-    draws = [losses, learning_rate]
-    if _gates(history):
-        draws = [gate_values, gate_gradients, gate_contributions, *draws]
+    """All of a training under one axis of steps: gates, losses, learning rate, as far as the history has them."""
+    gates = _gates(history)
+    wanted = {
+        gate_values: list(gates),
+        gate_gradients: [f"{gate}_grad" for gate in gates],
+        gate_contributions: [f"{gate}_contribution" for gate in gates],
+        losses: ["loss"],
+        learning_rate: ["learning_rate"],
+    }
+    draws = [draw for draw, columns in wanted.items() if any(_known(history, column) for column in columns)]
+    if not draws:
+        raise AnalysisError("the history has neither gates, losses nor a learning rate; there is nothing to draw")
     figure = Figure(figsize=(7.0, 2.0 * len(draws)), layout="constrained")
     panels = figure.subplots(len(draws), 1, sharex=True, squeeze=False)[:, 0]
     for draw, ax in zip(draws, panels, strict=True):
@@ -78,7 +89,12 @@ def training(history: pd.DataFrame) -> Figure:
 
 def _gates(history: pd.DataFrame) -> dict[str, str]:
     """Column and label of the gates that the model has."""
-    return {name: label for name, label in GATES.items() if name in history and history[name].notna().any()}
+    return {name: label for name, label in GATES.items() if _known(history, name)}
+
+
+def _known(history: pd.DataFrame, column: str) -> bool:
+    """Whether a column has a number: in someone else's history most may be missing."""
+    return column in history and bool(history[column].notna().any())
 
 
 def _never_moved(values: pd.Series) -> str:
@@ -88,16 +104,19 @@ def _never_moved(values: pd.Series) -> str:
 def _lines(ax: Axes, history: pd.DataFrame, names: Mapping[str, str]) -> None:
     _zero(ax)
     for column, label in names.items():
-        ax.plot(history["step"], history[column], color=_colour(column, names), label=label, linewidth=1.6)
+        if _known(history, column):
+            known = history[["step", column]].dropna()
+            ax.plot(known["step"], known[column], color=_colour(column, names), label=label, linewidth=1.6)
 
 
 def _noisy_lines(ax: Axes, history: pd.DataFrame, names: Mapping[str, str]) -> None:
-    window = max(1, min(SMOOTHED, len(history) // 20))
     for column, label in names.items():
-        colour = _colour(column, names)
-        ax.plot(history["step"], history[column], color=colour, alpha=0.25, linewidth=0.7)
-        smooth = history[column].rolling(window, min_periods=1, center=True).mean()
-        ax.plot(history["step"], smooth, color=colour, label=label, linewidth=1.6)
+        if _known(history, column):
+            known, colour = history[["step", column]].dropna(), _colour(column, names)
+            window = max(1, min(SMOOTHED, len(known) // 20))
+            ax.plot(known["step"], known[column], color=colour, alpha=0.25, linewidth=0.7)
+            smooth = known[column].rolling(window, min_periods=1, center=True).mean()
+            ax.plot(known["step"], smooth, color=colour, label=label, linewidth=1.6)
 
 
 def _colour(column: str, names: Mapping[str, str]) -> str:

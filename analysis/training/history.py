@@ -8,7 +8,7 @@ process's where there are several.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -17,6 +17,15 @@ from torch import Tensor, nn
 from analysis.measures import relative_contribution
 from analysis.models import gates
 from analysis.models.dual_attention import GATED_PATHS
+
+#: The columns of the table that hold numbers, besides loss_<name> (DESIGN 5).
+NUMBERS = (
+    "loss",
+    "learning_rate",
+    *(f"{gate}{kind}" for kind in ("", "_grad", "_contribution") for gate in GATED_PATHS),
+)
+#: The identity of a training that nothing is known of.
+UNKNOWN = {"checkpoint": "unknown", "recipe": "unknown", "seed": None, "dataset": "unknown", "split": "unknown"}
 
 
 def contribution_taps(model: nn.Module) -> list[str]:
@@ -39,3 +48,14 @@ def gate_columns(model: nn.Module, taps: Mapping[str, Tensor]) -> dict[str, floa
 def history_table(rows: list[dict[str, float]], identity: Mapping[str, Any]) -> pd.DataFrame:
     """The rows as a table that carries the run's identity (checkpoint, recipe, seed, dataset, split, block)."""
     return pd.DataFrame(rows).assign(**identity).astype({"step": "int64", "epoch": "int64"})
+
+
+def foreign_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows of someone else's training as a ``history`` with every column; what a row lacks is missing, never invented.
+
+    A row needs ``step``; ``epoch``, numbers and the identity may be absent.
+    """
+    names = ["step", "epoch", *NUMBERS, *UNKNOWN]
+    table = pd.DataFrame([{**UNKNOWN, **row, "block": "all"} for row in rows]).reindex(columns=[*names, "block"])
+    whole = {"step": "int64", "epoch": "Int64", "seed": "Int64"}
+    return table.astype({**whole, **dict.fromkeys(NUMBERS, "float64")})

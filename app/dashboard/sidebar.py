@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from analysis.checkpoints import Checkpoint, checkpoint_files
+from analysis.checkpoints import SUFFIXES, Checkpoint, checkpoint_files
 from analysis.datasets import splits
 from analysis.errors import AnalysisError, closest
 from dashboard import address, photographs
@@ -15,6 +15,7 @@ from dashboard.photographs import BUNDLED, Photograph
 from dashboard.shown import plain
 
 FOLDERS = ("data/demo", "runs")
+FETCHED = "data/checkpoints"
 FIRST = ("data/demo/camvid-scale", "data/demo/shapes-dual", "data/demo/shapes-scale")
 #: Where data sets are looked for; below the project's folder, and beside it.
 PLACES = {"camvid": ("data/camvid", "../shared/camvid"), "voc": ("data/voc", "../shared/voc_sample")}
@@ -24,11 +25,11 @@ SOURCES = ("data set", "bundled", "upload")
 def choose_checkpoint() -> Checkpoint:
     """Pick a directory (or type a path) and a step of its series; the checkpoint is opened.
 
-    AnalysisError: nothing there, or what is there is no checkpoint of this project.
+    AnalysisError: nothing there, or what is there is no checkpoint of a known layout.
     """
     known = _directories()
     wanted = address.current().checkpoint or next((p for p in (*FIRST, *known) if p in known), "")
-    path = _pick_or_type("Checkpoint", "checkpoint", known, wanted, "a .safetensors file or a run directory")
+    path = _pick_or_type("Checkpoint", "checkpoint", known, wanted, "a checkpoint file or a run directory")
     if not path:
         raise AnalysisError(f"no checkpoint under {' or '.join(FOLDERS)} of this folder; type a path in the sidebar")
     file = _choose_step(path, checkpoint_files(path))
@@ -61,6 +62,7 @@ def trained_on(checkpoint: Checkpoint) -> str:
 def _directories() -> list[str]:
     """Every directory with checkpoints, a run as a whole."""
     files = [file for folder in FOLDERS for file in sorted(Path(folder).rglob("*.safetensors"))]
+    files += [file for file in sorted(Path(FETCHED).rglob("*")) if file.suffix in (".safetensors", *SUFFIXES)]
     parents = [file.parent.parent if file.parent.name == "checkpoints" else file.parent for file in files]
     return list(dict.fromkeys(parent.as_posix() for parent in parents))
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from analysis.errors import AnalysisError
 from analysis.figures import curves
 
 STEPS = np.arange(200)
@@ -76,3 +77,15 @@ def test_given_axes_are_used() -> None:
     figure = Figure()
     ax = figure.add_subplot()
     assert curves.gate_values(HISTORY, ax) is figure and ax.get_lines()
+
+
+def test_a_sparse_history_of_someone_else_is_drawn_as_far_as_it_goes() -> None:
+    sparse = HISTORY[["step", "beta", "loss"]].copy()
+    sparse.loc[sparse["step"] % 10 != 0, "beta"] = np.nan
+    sparse = sparse.assign(alpha=np.nan, learning_rate=np.nan, beta_grad=np.nan, beta_contribution=np.nan)
+    figure = curves.training(sparse)
+    assert [ax.get_ylabel() for ax in figure.axes] == ["gate", "loss"]
+    assert len(lines(figure)[r"$\beta$ (channel)"]) == 20
+    assert curves.gate_contributions(sparse).axes
+    with pytest.raises(AnalysisError, match="nothing to draw"):
+        curves.training(sparse[["step"]])
