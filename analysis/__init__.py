@@ -1,6 +1,6 @@
 """See and test what attention does inside segmentation networks.
 
-    from analysis import capture, intervene, open_checkpoint
+    from analysis import capture, intervene, open_checkpoint, open_module
 
     checkpoint = open_checkpoint("data/demo/camvid-scale")
     with capture(checkpoint.model, "scale.weights") as taps:
@@ -16,11 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.checkpoints import open_checkpoint
+    from analysis.modules import open_module
     from analysis.taps import capture, intervene
 
-__all__ = ["capture", "intervene", "open_checkpoint"]
+__all__ = ["capture", "intervene", "open_checkpoint", "open_module"]
 
-_HOMES = {"capture": "analysis.taps", "intervene": "analysis.taps", "open_checkpoint": "analysis.checkpoints"}
+_HOMES = {
+    "capture": "analysis.taps",
+    "intervene": "analysis.taps",
+    "open_checkpoint": "analysis.checkpoints",
+    "open_module": "analysis.modules",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ seen.row((120, 300)), seen.affinity  DANet
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +16,17 @@ from torch import Tensor
 
 from analysis.errors import AnalysisError
 from analysis.measures import attention_rows, relative_contribution, winning_branch
-from analysis.models import DualAttention, Model, ScaleAttention, gates, predict
-from analysis.models.dual_attention import GATED_PATHS
+from analysis.models import Model, gates, predict
+from analysis.models.dual_attention import GATED_PATHS, ChannelAttention
 from analysis.models.spec import ChannelForm
-from analysis.taps import Taps, capture
+from analysis.modules.own_module import OwnModule
+from analysis.tap_names import Names
+from analysis.taps import capture
+
+_PATH_TAPS = (
+    *(f"position.{name}" for name in ("query", "key", "features", "attended")),
+    *(f"channel.{name}" for name in ("energy", "affinity", "features", "attended")),
+)
 
 
 @dataclass(frozen=True)
@@ -42,13 +50,14 @@ class View:
     align_corners: bool
     gates: dict[str, Gate]
     branches: tuple[str, ...] = ()  # "1.0x branch", in the order of the weights
-    weights: np.ndarray | None = None  # float32 [S, h, w], sum 1 over S; none with max fusion
+    weights: np.ndarray | None = None  # float32 [S, h, w], sum 1 over S unless the note says so; none with max fusion
     winner: np.ndarray | None = None  # int64 [h, w], index of a branch; none with average fusion, where all are equal
     query: Tensor | None = None  # float32 [d, h, w]
     key: Tensor | None = None
     energy: np.ndarray | None = None  # float32 [C, C]
     affinity: np.ndarray | None = None
     form: ChannelForm | None = None  # that of channel attention
+    note: str | None = None  # of a user's own network: what is only approximate, and which of several is shown
 
     def cell(self, pixel: tuple[int, int]) -> tuple[int, int]:
         """The cell (y, x) of position attention over which a pixel (y, x) of the photograph lies."""
@@ -63,13 +72,33 @@ class View:
         return attention_rows(self.query, self.key, [self.cell(pixel)])[0].numpy()
 
 
-def view(model: Model, image: np.ndarray) -> View:
-    """Run ``model`` on ``image`` uint8 ``[H, W, 3]`` RGB and keep what there is to see, on the CPU."""
-    with capture(model, *_tap_names(model), device="cpu") as taps:
+def view(model: Model | OwnModule, image: np.ndarray) -> View:
+    """Run ``model`` on ``image`` uint8 ``[H, W, 3]`` RGB and keep what there is to see, on the CPU.
+
+    What there is to see are the model's taps: the first of each name, in its first call.
+    """
+    paths = {name: f"{found[0]}@0" for name, found in Names(model).taps.items()}
+    paths = {name: paths[name] for name in _shown(paths)}
+    with capture(model, *paths.values(), device="cpu") as kept:
         prediction = predict(model, image).argmax(dim=0).cpu().numpy()
-    if isinstance(model, ScaleAttention):
-        return _scale_view(model, image, prediction, taps)
-    return _dual_view(model, image, prediction, taps)
+    taps = {name: kept[path][0] for name, path in paths.items()}  # of the one image
+    weights = _weights(model, taps)
+    energy, affinity = taps.get("channel.energy"), taps.get("channel.affinity")
+    return View(
+        image,
+        prediction,
+        model.spec.input.align_corners,
+        _gates(model, taps),
+        _branches(model, weights),
+        weights,
+        _winner(model, weights, taps),
+        query=taps.get("position.query"),
+        key=taps.get("position.key"),
+        energy=None if energy is None else energy.numpy(),
+        affinity=None if affinity is None else affinity.numpy(),
+        form=next((module.form for module in model.modules() if isinstance(module, ChannelAttention)), None),
+        note=model.spec.note if isinstance(model, OwnModule) else None,
+    )
 
 
 def branch_labels(scales: tuple[float, ...]) -> tuple[str, ...]:
@@ -94,44 +123,40 @@ def _no_position() -> AnalysisError:
     return AnalysisError("this model has no position attention; its pixels look nowhere: open a DANet with PAM")
 
 
-def _tap_names(model: Model) -> list[str]:
-    if isinstance(model, ScaleAttention):
-        return ["scale.scores.*" if model.spec.fusion == "max" else "scale.weights"]
-    position = [f"position.{name}" for name in ("query", "key", "features", "attended")]
-    channel = [f"channel.{name}" for name in ("energy", "affinity", "features", "attended")]
-    return position * model.spec.position + channel * model.spec.channel
+def _shown(taps: Collection[str]) -> list[str]:
+    """Of the taps that a model has those that a view needs; of attention to scale that nearest to the weights."""
+    scores = [name for name in taps if name.startswith("scale.scores.")]
+    scale = next(([name] for name in ("scale.weights", "scale.logits") if name in taps), scores)
+    return [name for name in _PATH_TAPS if name in taps] + scale
 
 
-def _scale_view(model: ScaleAttention, image: np.ndarray, prediction: np.ndarray, taps: Taps) -> View:
-    spec, weights, winner = model.spec, None, None
-    if spec.fusion == "max":
-        # The fused score of the predicted class is the greatest score of all; the branch it comes from wins.
-        best = torch.cat([taps[f"scale.scores.{branch}"].amax(dim=1) for branch in model.branches])
-        winner = winning_branch(best.numpy())
-    else:
-        weights = taps["scale.weights"][0].numpy()
-        winner = winning_branch(weights) if spec.fusion == "attention" else None
-    labels = branch_labels(spec.scales)
-    return View(image, prediction, spec.input.align_corners, {}, labels, weights, winner)
+def _gates(model: Model | OwnModule, taps: Mapping[str, Tensor]) -> dict[str, Gate]:
+    found = {}
+    for name, gate in gates(model).items():
+        attended, features = (taps[f"{GATED_PATHS[name]}.{tap}"] for tap in ("attended", "features"))
+        found[name] = Gate(gate.item(), relative_contribution(gate.cpu(), attended, features).item())
+    return found
 
 
-def _dual_view(model: DualAttention, image: np.ndarray, prediction: np.ndarray, taps: Taps) -> View:
-    spec = model.spec
-    seen_gates = {
-        name: Gate(gate.item(), _contribution(gate, GATED_PATHS[name], taps)) for name, gate in gates(model).items()
-    }
-    return View(
-        image,
-        prediction,
-        spec.input.align_corners,
-        seen_gates,
-        query=taps["position.query"][0] if spec.position else None,
-        key=taps["position.key"][0] if spec.position else None,
-        energy=taps["channel.energy"][0].numpy() if spec.channel else None,
-        affinity=taps["channel.affinity"][0].numpy() if spec.channel else None,
-        form=spec.form if spec.channel else None,
-    )
+def _weights(model: Model | OwnModule, taps: Mapping[str, Tensor]) -> np.ndarray | None:
+    """Scale weights ``[S, h, w]``, of a user's network by what it applies to its attention's output."""
+    if "scale.logits" in taps and isinstance(model, OwnModule):
+        activation = model.spec.of("scale")[0].activation
+        h = taps["scale.logits"]
+        return (h.softmax(dim=0) if activation == "softmax" else h.sigmoid() if activation == "sigmoid" else h).numpy()
+    return taps["scale.weights"].numpy() if "scale.weights" in taps else None
 
 
-def _contribution(gate: Tensor, path: str, taps: Taps) -> float:
-    return relative_contribution(gate.cpu(), taps[f"{path}.attended"], taps[f"{path}.features"]).item()
+def _winner(model: Model | OwnModule, weights: np.ndarray | None, taps: Mapping[str, Tensor]) -> np.ndarray | None:
+    """The branch that wins at each position; none with average fusion, where all are equal."""
+    if weights is not None:
+        return None if getattr(model.spec, "fusion", None) == "average" else winning_branch(weights)
+    # With max fusion the fused score of the predicted class is the greatest of all; the branch it comes from wins.
+    best = [scores.amax(dim=0) for name, scores in taps.items() if name.startswith("scale.scores.")]
+    return winning_branch(torch.stack(best).numpy()) if best else None
+
+
+def _branches(model: Model | OwnModule, weights: np.ndarray | None) -> tuple[str, ...]:
+    """Labels of the branches; numbers where the scales of a user's network are not known."""
+    scales = getattr(model.spec, "scales", ())
+    return branch_labels(scales) or tuple(f"branch {i + 1}" for i in range(0 if weights is None else len(weights)))

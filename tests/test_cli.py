@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import conformance
 import numpy as np
 import pytest
 import torch
-from checkpoints import conformance
 from PIL import Image
 
 from analysis import open_checkpoint

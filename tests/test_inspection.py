@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import conformance
 import numpy as np
 import pytest
 import torch
-from checkpoints import conformance
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays

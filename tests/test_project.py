@@ -21,8 +21,9 @@ LEVELS = [
     {"studies"},
     {"training"},
     {"evaluation", "views", "inspection"},
+    {"modules"},
     {"checkpoints"},
-    {"taps", "tap_names", "datasets", "store", "download", "statistics", "measures"},
+    {"taps", "tap_names", "datasets", "store", "download", "reading", "statistics", "measures"},
     {"models"},
     {"errors"},
 ]

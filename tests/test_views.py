@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
+import own_networks
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small_models import refused
+from torch import nn
 
+from analysis import open_module
 from analysis.datasets import open_dataset
 from analysis.errors import AnalysisError
 from analysis.figures.overlay import enlarge
 from analysis.models import DualAttention, InputSpec, Model, ScaleAttention, gates, predict, to_input
+from analysis.modules.opening import OwnCheckpoint
 from analysis.taps import capture
-from analysis.views import branch_labels, cell_of, view
+from analysis.views import View, branch_labels, cell_of, view
 
 IMAGE = open_dataset("shapes", "val")[0].image[:200]
 
@@ -120,3 +125,86 @@ def test_a_pixel_lies_on_its_cell_as_the_maps_are_drawn(data: st.DataObject, h: 
 
 def test_branches_are_named_by_the_input_scale() -> None:
     assert branch_labels((1, 0.75, 0.5)) == ("1.0x branch", "0.75x branch", "0.5x branch")
+
+
+# ----- users' own networks
+
+
+def own_view(name: str, scales: tuple[float, ...] = (), **arguments: object) -> tuple[OwnCheckpoint, View]:
+    checkpoint = open_module(f"own_networks:{name}", arguments=arguments, scales=scales, size=(64, 96))
+    return checkpoint, view(checkpoint.model, IMAGE)
+
+
+def test_an_own_danet_is_seen_as_ours_is() -> None:
+    checkpoint, seen = own_view("dual", form="paper")
+    assert seen.prediction.shape == IMAGE.shape[:2] and seen.form == "paper" and seen.note is None
+    assert seen.row((100, 37)).sum() == pytest.approx(1)
+    assert seen.affinity is not None and seen.affinity.shape == (8, 8)
+    network = checkpoint.model
+    with capture(network, "blocks.where", "blocks.which.0", "stem") as taps, torch.no_grad():
+        network(to_input(IMAGE, InputSpec()))
+    for gate, module in (("alpha", "blocks.where"), ("beta", "blocks.which.0")):
+        added = (taps[module] - taps["stem"]).norm() / taps["stem"].norm()
+        assert seen.gates[gate].contribution == pytest.approx(added.item(), rel=1e-4)
+        assert seen.gates[gate].value == 0.5
+
+
+def test_a_read_only_row_is_the_softmax_of_query_and_key_and_the_view_says_so() -> None:
+    checkpoint, seen = own_view("dual", power=0.5)
+    assert seen.note is not None
+    assert "position attention at blocks.where is read-only" in seen.note
+    assert "rows are drawn as softmax(query . key)" in seen.note
+    assert list(seen.gates) == ["beta"] and seen.affinity is not None
+    with capture(checkpoint.model, "blocks.where.query", "blocks.where.key") as taps, torch.no_grad():
+        checkpoint.model(to_input(IMAGE, InputSpec()))
+    query, key = (taps[f"blocks.where.{name}"][0].flatten(1) for name in ("query", "key"))
+    y, x = seen.cell((100, 37))
+    row = torch.softmax(query[:, y * 32 + x] @ key, dim=0)
+    np.testing.assert_allclose(seen.row((100, 37)).ravel(), row.numpy(), rtol=1e-4)
+
+
+def test_of_several_attentions_the_first_is_seen() -> None:
+    torch.manual_seed(0)
+    position = nn.Sequential(own_networks.Position(8, power=0.5), own_networks.Position(8, gate=0.25))
+    channel = nn.Sequential(own_networks.Channel(8, "paper"), own_networks.Channel(8, gate=0.75))
+    network = open_module(own_networks.Dual(nn.Sequential(position, own_networks.Position(8)), channel)).model
+    seen = view(network, IMAGE)
+    assert seen.note is not None
+    assert "of 2 position attentions the first is shown, blocks.where.0.1" in seen.note
+    assert "of 2 channel attentions the first is shown, blocks.which.0.0" in seen.note
+    assert seen.gates["alpha"].value == 0.25 and seen.gates["beta"].value == 0.5 and seen.form == "paper"
+    with refused("2 taps are called 'position.query'"), capture(network, "position.query"):
+        pass
+
+
+def test_of_several_calls_the_first_is_seen() -> None:
+    torch.manual_seed(0)
+    position = own_networks.Position(8)
+    network = open_module(own_networks.Dual(nn.Sequential(position, position), nn.Identity())).model
+    with capture(network, "position.query@0") as taps:
+        seen = view(network, IMAGE)
+    assert seen.query is not None and torch.equal(seen.query, taps["position.query@0"][0])
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", "raw"])
+def test_scale_weights_of_an_own_network(activation: str) -> None:
+    checkpoint, seen = own_view("Scales", activation=activation, scales=(1, 0.75, 0.5))
+    assert seen.weights is not None and seen.winner is not None and seen.note is not None
+    assert seen.branches == ("1.0x branch", "0.75x branch", "0.5x branch")
+    assert (seen.winner == seen.weights.argmax(axis=0)).all()
+    with capture(checkpoint.model, "attention.2") as taps, torch.no_grad():
+        checkpoint.model(to_input(IMAGE, InputSpec()))
+    h = taps["attention.2"][0]
+    wanted = {"softmax": h.softmax(dim=0), "sigmoid": h.sigmoid(), "raw": h}[activation]
+    np.testing.assert_allclose(seen.weights, wanted, rtol=1e-5, atol=1e-6)
+    assert ("do not sum to 1" in seen.note) == (activation != "softmax")
+
+
+def test_branches_of_unknown_scales_are_numbered() -> None:
+    assert own_view("Scales")[1].branches == ("branch 1", "branch 2", "branch 3")
+
+
+def test_a_network_without_attention_still_predicts() -> None:
+    seen = own_view("Dictionary")[1]
+    assert seen.prediction.shape == IMAGE.shape[:2] and seen.query is None and seen.weights is None
+    assert seen.gates == {} and seen.branches == () and seen.note is None

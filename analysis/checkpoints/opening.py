@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from analysis.checkpoints.files import Stored, read_file
 from analysis.checkpoints.layouts import Match, own, recognise
 from analysis.datasets import ade20k, camvid, cityscapes, voc
 from analysis.download import sha256_of_file
@@ -25,6 +24,7 @@ from analysis.errors import AnalysisError, closest
 from analysis.models import DualSpec, Model, Spec
 from analysis.models.device import find_device
 from analysis.models.spec import ChannelForm
+from analysis.reading import Stored, read_file
 
 SUFFIXES = (".pth", ".pt", ".tar", ".ckpt", ".bin", ".caffemodel")  # looked for in a folder without safetensors
 #: Whose classes they are likely to be, where a file has no names for them.
@@ -94,7 +94,7 @@ def open_checkpoint(
     stored = read_file(file)
     match = recognise(stored, lambda spec: _overridden(spec, multi_grid, align_corners, form))
     model = _filled(match, stored)
-    names, known = _class_names(classes or match.classes, match, file)
+    names, known = class_names(classes or match.classes, model.spec.classes, str(file))
     stated = {"source": match.source, **_stated(stored)}
     origin = {**stated, "layout": match.layout, "classes": known, "modified": modified}
     return Checkpoint(file, model.to(place).eval(), model.spec, names, origin)
@@ -111,14 +111,15 @@ def checkpoint_files(path: str | Path) -> list[Path]:
     files = sorted([*path.glob("*.safetensors"), *path.glob("checkpoints/*.safetensors")])
     files = files or sorted(p for p in path.iterdir() if p.suffix in SUFFIXES)
     if not files:
-        raise AnalysisError(f"no .safetensors file in {path}; give a checkpoint file or a run directory")
+        raise AnalysisError(f"no checkpoint file in {path}; give a file, or a run directory with checkpoints")
     return files
 
 
 def _overridden(
     spec: Spec, multi_grid: tuple[int, int, int] | None, align_corners: bool | None, form: ChannelForm | None
 ) -> Spec:
-    given = {name: value for name, value in (("multi_grid", multi_grid), ("form", form)) if value is not None}
+    options = {"multi_grid": multi_grid, "form": form}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if given and not isinstance(spec, DualSpec):
         raise AnalysisError(f"{next(iter(given))} is an option of DANet, and this is an Attention to Scale model")
     if align_corners is not None:
@@ -156,13 +157,11 @@ def _complaint(match: Match) -> str:
     return f"tensor {theirs} has shape {list(found)}, the model needs {list(needed)} for its {name}"
 
 
-def _class_names(names: Sequence[str], match: Match, file: Path) -> tuple[tuple[str, ...], str]:
-    """Names for the logits, and how they are known."""
-    assert match.spec is not None
-    n = match.spec.classes
+def class_names(names: Sequence[str], n: int, whose: str) -> tuple[tuple[str, ...], str]:
+    """Names for ``n`` logits, and how they are known. AnalysisError: names of another number."""
     if names:
         if len(names) != n:
-            raise AnalysisError(f"{file}: {len(names)} class names for {n} classes; give one for each")
+            raise AnalysisError(f"{len(names)} class names were given, and {whose} has {n}; give one for each or none")
         return tuple(names), "named"
     if n in _CLASSES:
         return _CLASSES[n], f"assumed from their number, {n}"

@@ -147,9 +147,9 @@ def _converted(opened: Checkpoint) -> dict[str, Any]:
 
 def _without_place(file: Path) -> list[str]:
     """What of a file was not converted, a line each."""
-    from analysis.checkpoints.files import read_file
     from analysis.checkpoints.layouts import recognise
     from analysis.inspection.text import listed
+    from analysis.reading import read_file
 
     lines = listed(recognise(read_file(file)).left_over)
     return ["no place in the model, not converted:", *(f"  {line}" for line in lines)] if lines else []

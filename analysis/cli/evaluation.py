@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,6 +14,7 @@ import tyro
 from analysis.errors import AnalysisError
 
 if TYPE_CHECKING:
+    from analysis.checkpoints import Checkpoint
     from analysis.evaluation import Evaluation
 
 Positional = tyro.conf.Positional
@@ -69,6 +71,7 @@ def look(
     /,
     out: Path,
     pixel: tuple[int, int] | None = None,
+    weights: Path | None = None,
     device: str = "cpu",
 ) -> None:
     """Write the figures of one photograph: prediction, weight maps, winning branch, attention, gates.
@@ -77,27 +80,45 @@ def look(
 
     Example: attention-analysis look data/demo/camvid-scale photo.jpg --out figures/photo
 
+    Example: attention-analysis look my_package.models:make_danet photo.jpg --weights mine.pth --out figures/mine
+
     Args:
-        checkpoint: A .safetensors file, or a run or demo directory (its last checkpoint).
+        checkpoint: A checkpoint file, a run or demo directory (its last checkpoint), or package.module:function, which
+            builds a network of your own.
         image: A photograph.
         out: The folder for the figures (PNG).
         pixel: Row and column of the pixel whose position-attention row is drawn; the centre where left out.
+        weights: The file with the weights of a network of your own.
         device: cpu, cuda or cuda:N.
     """
-    from analysis.checkpoints import open_checkpoint
     from analysis.datasets import palette_of, read_image
     from analysis.figures import save
     from analysis.figures.look import draw
     from analysis.views import view
 
-    opened = open_checkpoint(checkpoint, device)
+    opened = _open(checkpoint, weights, device)
     if pixel is not None and not getattr(opened.spec, "position", False):
         raise AnalysisError(f"--pixel picks a row of position attention, which {opened.name} does not have")
-    figures = draw(view(opened.model, read_image(image)), opened.classes, palette_of(opened.classes), pixel)
+    seen = view(opened.model, read_image(image))
+    figures = draw(seen, opened.classes, palette_of(opened.classes), pixel)
+    if seen.note:
+        print(f"note: {seen.note}", file=sys.stderr)
     for name, figure in figures.items():
         path = out / f"{name}.png"
         save(figure, path)
         print(path)
+
+
+def _open(target: Path, weights: Path | None, device: str) -> Checkpoint:
+    """A checkpoint, or a network of the user's by the import path of what builds it."""
+    from analysis.checkpoints import open_checkpoint
+    from analysis.modules import open_module
+
+    if weights is None and (target.exists() or ":" not in target.name):
+        return open_checkpoint(target, device)
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a console script does not import from the folder it is started in; python -m does
+    return open_module(str(target), weights, device=device)
 
 
 def _as_json(result: Evaluation, identity: dict[str, Any]) -> str:

@@ -19,13 +19,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from analysis.checkpoints import checkpoint_files
-from analysis.checkpoints.files import Stored, read_file
 from analysis.checkpoints.layouts import Match, own, recognise
 from analysis.download import sha256_of_file
 from analysis.inspection.dead import DeadChannels, dead_anywhere, dead_in_head
 from analysis.inspection.statistics import statistics
 from analysis.inspection.tree import Entry, is_learned
 from analysis.models import DualSpec
+from analysis.reading import Stored, read_file
 
 _GATES = {"alpha": "pam.gate", "beta": "cam.gate"}
 _LONGEST = 100  # characters of a value beside the tensors that is worth repeating

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from analysis.models.dual_attention import DualAttention
-from analysis.models.own_module import OwnModule
 from analysis.models.resize import resize
-from analysis.models.scale_attention import ScaleAttention
 from analysis.models.spec import InputSpec
 
 
@@ -40,16 +39,17 @@ def normalise(pixels: Tensor, spec: InputSpec) -> Tensor:
 
 
 @torch.no_grad()
-def predict(model: ScaleAttention | DualAttention | OwnModule, image: np.ndarray) -> Tensor:
+def predict(model: nn.Module, image: np.ndarray) -> Tensor:
     """Logits ``[K, H, W]`` of a photograph ``[H, W, 3]`` uint8 RGB, at the photograph's size.
 
+    ``model`` is one of ours or an OwnModule: its ``spec.input`` says how images enter, and its call gives an Output.
     Runs in evaluation mode on the model's device; hooks set by ``capture`` and ``intervene`` see this one forward.
     """
-    device = next(model.parameters()).device
+    device, spec = next(model.parameters()).device, cast(InputSpec, cast(Any, model).spec.input)
     was_training = model.training
     model.eval()
     try:
-        logits = model(to_input(image, model.spec.input).to(device)).logits
+        logits = model(to_input(image, spec).to(device)).logits
     finally:
         model.train(was_training)
-    return resize(logits.float(), image.shape[:2], model.spec.input.align_corners)[0]
+    return resize(logits.float(), image.shape[:2], spec.align_corners)[0]

@@ -16,10 +16,10 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from analysis.checkpoints.files import Stored, read_file
 from analysis.checkpoints.layouts import recognise
 from analysis.errors import AnalysisError
 from analysis.inspection import provenance
+from analysis.reading import Stored, read_file
 from analysis.training.events import Scalars, event_files, read_runs
 from analysis.training.gate_names import gate_names, logged_tags
 from analysis.training.history import foreign_table

@@ -2,17 +2,16 @@
 
 from pathlib import Path
 
+import conformance
 import numpy as np
 import pytest
 import torch
+from conformance import CASES
 
 from analysis import capture, open_checkpoint
 from analysis.checkpoints import Checkpoint, save_checkpoint
 from analysis.measures import attention_rows
 from analysis.models.resize import resize
-
-from . import conformance
-from .conformance import CASES
 
 
 @pytest.fixture(scope="module", params=CASES)

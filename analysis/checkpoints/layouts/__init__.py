@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from analysis.checkpoints.files import Stored
 from analysis.checkpoints.layouts import caffe, junfu1115, mmsegmentation, own, plain, pytorchcv, segmentron
 from analysis.checkpoints.layouts.layout import Layout, Shapes
 from analysis.errors import AnalysisError
 from analysis.models import Model, Spec
 from analysis.models.skeleton import skeleton
+from analysis.reading import Stored
 
 LAYOUTS = (
     junfu1115.LAYOUT,
@@ -113,7 +113,9 @@ def _translated(layout: Layout, shapes: Shapes) -> tuple[dict[str, str], list[st
 
 def _described(layout: Layout, shapes: Shapes, ours: Mapping[str, str], metadata: Mapping[str, Any]) -> Spec:
     if absent := _unsigned(layout, shapes):
-        raise AnalysisError(f"closest to {layout.name}, which it is not: no {', '.join(absent)} of its shape")
+        more = f" and {len(absent) - 2} more" if len(absent) > 2 else ""
+        lacks = f"of that {', '.join(absent[:2])}{more} are missing or have other dimensions"
+        raise AnalysisError(f"has no known layout; the closest is {layout.name}, and {lacks}")
     if empty := [name for name, shape in shapes.items() if 0 in shape]:
         raise AnalysisError(f"like {layout.name}, but tensor {empty[0]} is empty")
     return layout.describe({to: shapes[name] for to, name in ours.items()}, metadata)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-HERE = Path(__file__).parents[2].parent / "shared" / "conformance"
+HERE = Path(__file__).parents[1].parent / "shared" / "conformance"
 CASES = {
     "junfu1115_danet_resnet50": "junfu1115/DANet",
     "mmseg_danet_resnetv1c50": "mmsegmentation",
