@@ -32,6 +32,7 @@ lint: $(STAMP)
 
 bench: $(STAMP)  ## Ratios to the alternatives, in one run
 	$(BIN)/python benchmarks/capture.py
+	$(BIN)/python benchmarks/opening.py
 	$(BIN)/python benchmarks/loading.py
 
 demo: $(STAMP)  ## Train the two shapes runs of the embedded demo again

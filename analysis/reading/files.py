@@ -146,9 +146,9 @@ def _read_zip(path: Path) -> Stored:
         if order and data[order.start : order.end] == b"big":
             raise AnalysisError("its weights are big-endian; save them again on a little-endian machine")
         by_size = sorted(records.values(), key=lambda record: -record.size)
-        with memoryview(data) as view, ThreadPoolExecutor(2) as pool:  # crc32 lets go of the interpreter lock
-            sums = [pool.submit(check_sums, half, view) for half in (by_size[::2], by_size[1::2])]
-            check_sums([pickled], view)
+        with ThreadPoolExecutor(2) as pool:  # crc32 lets go of the interpreter lock
+            sums = [pool.submit(check_sums, half, path) for half in (by_size[::2], by_size[1::2])]
+            check_sums([pickled], path)
             survey = Survey(len(data))
             survey.read(io.BytesIO(data[pickled.start : pickled.end]))
             _check_storages(survey.storages, records, root)

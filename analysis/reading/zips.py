@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import mmap
 import struct
 import zipfile
@@ -14,6 +15,7 @@ from analysis.errors import AnalysisError
 from analysis.reading.pickles import quoted
 
 _MAX_DIRECTORY = 16 << 20  # zipfile reads it whole; 600 tensors take 70 KiB
+_CHUNK = 1 << 18  # bytes read at a time
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,21 @@ def _check_end(data: mmap.mmap) -> None:
         raise AnalysisError("its zip directory is not where it should be; the file is damaged, fetch it again")
 
 
-def check_sums(records: Iterable[Record], view: memoryview) -> None:
-    """AnalysisError: a record whose bytes in ``view``, which is of the whole file, do not have its CRC-32."""
-    for record in records:
-        if record.crc is not None and zlib.crc32(view[record.start : record.end]) != record.crc:
-            raise AnalysisError(f"record {quoted(record.name)} fails its checksum: the file is damaged; fetch it again")
+def check_sums(records: Iterable[Record], path: Path) -> None:
+    """AnalysisError: a record whose bytes do not have its CRC-32. Read, not mapped: pages stay out of this process."""
+    buffer = memoryview(bytearray(_CHUNK))
+    with path.open("rb", buffering=0) as file:
+        for record in records:
+            if record.crc is not None and _crc32(file, record, buffer) != record.crc:
+                raise AnalysisError(
+                    f"record {quoted(record.name)} fails its checksum: the file is damaged; fetch it again"
+                )
+
+
+def _crc32(file: io.FileIO, record: Record, buffer: memoryview) -> int:
+    file.seek(record.start)
+    left, crc = record.size, 0
+    while left and (n := file.readinto(buffer[: min(left, len(buffer))])):
+        crc = zlib.crc32(buffer[:n], crc)
+        left -= n
+    return crc
