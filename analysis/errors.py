@@ -5,9 +5,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 1200
+
 
 class AnalysisError(ValueError):
-    """Bad input of any kind. The command line prints it as one line and exits with status 2."""
+    """Bad input of any kind. The command line prints it as one line and exits with status 2.
+
+    Messages quote names from files, so what does not print is replaced and what is endless is cut.
+    """
+
+    def __init__(self, message: str) -> None:
+        line = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))
+        super().__init__(line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}...")
 
 
 def closest(word: str, known: Iterable[str], n: int = 3) -> str:

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ def replacing(path: Path) -> Generator[Path]:
     except OSError as error:
         raise AnalysisError(f"cannot write {path}: {error.strerror or error}; choose another place") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder that may not be written there is nothing to remove
+            temporary.unlink(missing_ok=True)
 
 
 def write_table(table: pd.DataFrame, path: Path, provenance: dict[str, Any]) -> None:

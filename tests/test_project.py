@@ -22,13 +22,19 @@ LEVELS = [
     {"training"},
     {"evaluation", "views", "inspection"},
     {"modules"},
-    {"checkpoints"},
+    {"checkpoints", "published"},
     {"taps", "tap_names", "datasets", "store", "download", "reading", "statistics", "measures"},
     {"models"},
     {"errors"},
 ]
 #: Inside a level only these.
-SIDEWAYS = {("taps", "tap_names"), ("measures", "datasets"), ("datasets", "download"), ("__main__", "cli")}
+SIDEWAYS = {
+    ("taps", "tap_names"),
+    ("measures", "datasets"),
+    ("datasets", "download"),
+    ("published", "download"),
+    ("__main__", "cli"),
+}
 
 
 def imports(file: Path) -> set[str]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,8 @@ def open_checkpoint(
 ) -> Checkpoint:
     """Open a file of this project or of a known layout, or the last checkpoint of a run or demo directory.
 
+    Its tensors stay mapped from the file: replace a file that is open (write and rename), never write into it.
+
     Known are this project's safetensors, junfu1115/DANet, mmsegmentation, SegmenTron, pytorchcv and DeepLab's Caffe net
     of Attention to Scale, told from names and shapes alone. What weights don't show follows the layout's published
     default unless it is given: dilations of layer4's blocks (``multi_grid``; 2, 4, 4 is without), ``align_corners``,
@@ -96,23 +100,39 @@ def open_checkpoint(
     model = _filled(match, stored)
     names, known = class_names(classes or match.classes, model.spec.classes, str(file))
     stated = {"source": match.source, **_stated(stored)}
+    if not classes and known == "named":
+        known = stated.get("classes", known)  # of a converted file they may have been assumed
     origin = {**stated, "layout": match.layout, "classes": known, "modified": modified}
     return Checkpoint(file, model.to(place).eval(), model.spec, names, origin)
 
 
 def checkpoint_files(path: str | Path) -> list[Path]:
     """The checkpoints of a file, a run (its ``checkpoints`` folder) or a demo directory, by step."""
-    path = Path(path)
+    try:
+        return _files(Path(path))
+    except OSError as error:
+        raise AnalysisError(f"cannot read {path}: {error.strerror}; give a path that you may read") from None
+
+
+def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
+    if path.exists() and not path.is_dir():
+        raise AnalysisError(f"{path} is neither a file nor a folder; give a checkpoint file")
     if not path.is_dir():
         known = [str(p) for p in path.parent.glob("*")] if path.parent.is_dir() else []
         raise AnalysisError(f"no checkpoint at {path}{closest(str(path), known)}")
-    files = sorted([*path.glob("*.safetensors"), *path.glob("checkpoints/*.safetensors")])
-    files = files or sorted(p for p in path.iterdir() if p.suffix in SUFFIXES)
+    files = [*path.glob("*.safetensors"), *path.glob("checkpoints/*.safetensors")]
+    files = files or [p for p in path.iterdir() if p.suffix in SUFFIXES]
     if not files:
         raise AnalysisError(f"no checkpoint file in {path}; give a file, or a run directory with checkpoints")
-    return files
+    return sorted(files, key=_numbers_as_numbers)
+
+
+def _numbers_as_numbers(path: Path) -> list[tuple[str, int]]:
+    """step_9 before step_10."""
+    parts = re.split(r"(\d+)", path.name)
+    return [(text, int(number or 0)) for text, number in zip_longest(parts[::2], parts[1::2], fillvalue="")]
 
 
 def _overridden(
@@ -143,6 +163,8 @@ def _filled(match: Match, stored: Stored) -> Model:
 
 def _fitting(tensor: Tensor, needed: Tensor) -> Tensor:
     """In the needed shape (which differs in dimensions of 1 only) and type; the same memory where it has both."""
+    if needed.is_floating_point() and not tensor.is_floating_point():
+        raise AnalysisError(f"its weights are {tensor.dtype}, and the model computes with floating-point numbers")
     return tensor.reshape(needed.shape).to(needed.dtype)
 
 
@@ -174,5 +196,5 @@ def _stated(stored: Stored) -> dict[str, Any]:
         return {}
     try:
         return dict(json.loads(stored.metadata.get("provenance", "{}")))
-    except (TypeError, ValueError) as error:
+    except (RecursionError, TypeError, ValueError) as error:
         raise AnalysisError(f"{stored.path}: its provenance is not readable ({error}); save it again") from None

@@ -12,19 +12,16 @@ tensors map in order onto timm's ``tf_efficientnet_lite0``. VGG-16 and ResNets a
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
-from typing import Any
 
 import timm
 import torch
 import torchvision
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from analysis.errors import AnalysisError
 from analysis.models.backbones import Backbone, DilatedResNet, LargeFOV, Light, TinyTrunk
+from analysis.reading import read_file
 
 _URLS = {
     "vgg16": torchvision.models.VGG16_Weights.IMAGENET1K_V1,
@@ -97,15 +94,7 @@ def _weights(name: str) -> dict[str, Tensor]:
 def _file(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise AnalysisError(f"no weights at {path}; --pretrained takes auto, none or a file")
-    try:
-        stored: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        weights = stored.get("state_dict", stored)
-        return {name: weights[name] for name in weights if isinstance(weights[name], Tensor)}
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, TypeError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise AnalysisError(
-            f"{path} is not a readable file of weights ({reason}); give a .safetensors or .pth"
-        ) from None
+    return read_file(path).tensors
 
 
 def _copy(module: nn.Module, weights: dict[str, Tensor], what: str) -> None:

@@ -38,4 +38,9 @@ def save_checkpoint(
 
 def _stored(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
     tensor = tensor.detach().cpu().contiguous()
-    return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+    if dtype is None or not tensor.is_floating_point():
+        return tensor
+    smaller = tensor.to(dtype)
+    if (smaller.isinf() & ~tensor.isinf()).any():
+        raise AnalysisError(f"values beyond the range of {dtype} cannot be stored so; keep float32")
+    return smaller

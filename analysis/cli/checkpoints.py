@@ -141,8 +141,12 @@ def _converted(opened: Checkpoint) -> dict[str, Any]:
     """The provenance of a converted file: that of its source, and which file and layout that was."""
     origin = dict(opened.provenance)
     source = {"file": opened.path.name, "sha256": origin.pop("sha256"), "layout": origin.pop("layout", None)}
+    if "converted_from" in origin:
+        source["converted_from"] = origin.pop("converted_from")
     del origin["file"]
-    return {**origin, "converted_from": source, **_stamp()}
+    stamp = _stamp()
+    source["command"] = stamp.pop("command")  # beside "command", which made the weights
+    return {**origin, "converted_from": source, **stamp}
 
 
 def _without_place(file: Path) -> list[str]:

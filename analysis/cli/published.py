@@ -25,7 +25,7 @@ def checkpoints_list(
         root: The folder that holds fetched checkpoints.
         as_json: Print everything that is known about them as JSON.
     """
-    from analysis.checkpoints.published import published
+    from analysis.published import published
 
     here = {one: one.path(root).is_file() for one in published()}
     if as_json:
@@ -54,8 +54,8 @@ def checkpoints_fetch(name: Positional[str], /, root: Path = Path("data/checkpoi
         root: The folder that holds fetched checkpoints.
         url: Another address of the same file.
     """
-    from analysis.checkpoints.published import fetch_published, find_published, write_card
     from analysis.inspection import inspect
+    from analysis.published import fetch_published, find_published, write_card
 
     path = fetch_published(name, root, url=url)
     text = inspect(path).text()

@@ -114,7 +114,7 @@ def provenance(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """What this project stored of a checkpoint's origin; empty for anyone else's."""
     try:
         return dict(json.loads(metadata["provenance"]))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, RecursionError, TypeError, ValueError):
         return {}
 
 

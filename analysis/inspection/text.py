@@ -103,7 +103,7 @@ def _model(spec: Spec, stored: bool) -> tuple[str, ...]:
     mean, std = (" ".join(f"{value:g}" for value in values) for values in (given.mean, given.std))
     corners = "aligned" if given.align_corners else "not aligned"
     image = f"input {given.channel_order}, 0 to {given.value_range:g}, minus {mean}, over {std}; corners {corners}"
-    told = "multi-grid, corners and input are not in the weights but in the layout's published configuration"
+    told = "multi-grid, corners and input are not in the weights; they are the published defaults of the layout"
     return (", ".join(fields), image) if stored else (", ".join(fields), image, told)
 
 

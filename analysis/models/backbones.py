@@ -86,6 +86,8 @@ class DilatedResNet(ResNet):
             zero_init_last=False,
         )
         del self.global_pool, self.fc
+        if multi_grid and not (len(multi_grid) == 3 and all(type(d) is int and 0 < d <= 64 for d in multi_grid)):
+            raise AnalysisError(f"multi_grid is three dilations of at least 1, such as 4 8 16, not {multi_grid}")
         for block, dilation in zip(self.layer4, multi_grid or (), strict=multi_grid is not None):
             _dilate(block.get_submodule("conv2"), dilation)
 

@@ -154,8 +154,9 @@ def weighted_sum(weights: Tensor, scores: list[Tensor]) -> Tensor:
 
 def branch_names(scales: tuple[float, ...]) -> tuple[str, ...]:
     """Names of the branches: the input scale in per cent, ``x100`` for 1.0."""
-    names = tuple(f"x{round(100 * scale)}" for scale in scales)
-    if not scales or min(scales) <= 0 or len(set(names)) < len(names):
+    sound = 0 < len(scales) <= 16 and all(0.01 <= scale <= 4 for scale in scales)  # 0.01 is the last of two digits
+    names = tuple(f"x{round(100 * scale)}" for scale in scales if sound)
+    if not sound or len(set(names)) < len(names):
         raise AnalysisError(f"scales must be different positive factors such as (1, 0.75, 0.5), not {scales}")
     return names
 

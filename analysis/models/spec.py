@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from analysis.errors import AnalysisError, closest
@@ -75,6 +76,7 @@ class DualSpec:
     input: InputSpec = InputSpec()
 
 
+_FLAGS = ("position", "channel", "projections", "skip", "path_classifiers", "auxiliary_head", "native_loss")
 Spec = ScaleSpec | DualSpec
 KINDS: dict[str, type[ScaleSpec] | type[DualSpec]] = {"scale_attention": ScaleSpec, "dual_attention": DualSpec}
 
@@ -103,8 +105,29 @@ def spec_from_json(text: str) -> Spec:
     if not isinstance(fields, dict) or fields.get("kind") not in KINDS:
         raise AnalysisError(f"not a model spec of this project: {text[:60]!r}")
     kind = KINDS[fields.pop("kind")]
-    fields["input"] = spec_from_fields(InputSpec, fields.get("input", {}))
+    fields["input"] = check_input(spec_from_fields(InputSpec, dict(fields.get("input") or {})))
+    if not all(type(fields.get(name, False)) is bool for name in _FLAGS):
+        raise AnalysisError(f"not a model spec of this project: one of {', '.join(_FLAGS)} is neither true nor false")
     return spec_from_fields(kind, fields)
+
+
+def check_input(spec: InputSpec) -> InputSpec:
+    """The same spec. AnalysisError: a field with which no image can enter a model."""
+    numbers = (spec.value_range, *spec.mean, *spec.std)
+    sound = {
+        "channel_order": spec.channel_order in ("RGB", "BGR"),
+        "mean and std": len(spec.mean) == len(spec.std) == 3 and all(_finite(n) for n in numbers) and 0 not in spec.std,
+        "size_multiple": type(spec.size_multiple) is int and 1 <= spec.size_multiple <= 1024,
+        "align_corners": type(spec.align_corners) is bool,
+        "short_side": spec.short_side is None or (type(spec.short_side) is int and 1 <= spec.short_side <= 8192),
+    }
+    if wrong := [name for name, is_sound in sound.items() if not is_sound]:
+        raise AnalysisError(f"not an input spec: {wrong[0]} of {spec}"[:300])
+    return spec
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _tuples(value: Any) -> Any:

@@ -6,6 +6,7 @@ in them runs.
 
 from __future__ import annotations
 
+import copy
 import pkgutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from analysis.checkpoints.layouts import unwrapped
 from analysis.checkpoints.opening import Checkpoint, class_names
 from analysis.errors import AnalysisError, closest
 from analysis.models import InputSpec
@@ -28,7 +30,6 @@ from analysis.modules.structure import adopt_attention
 from analysis.reading import read_file
 
 _RGB = InputSpec()
-_WRAPPERS = ("", "module.", "_orig_mod.", "model.")  # DistributedDataParallel, torch.compile, a trainer's attribute
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,8 @@ def open_module(
 
         open_module("pytorchcv.models.danet:danet_resnetd50b_cityscapes", "danet.pth", arguments={"fixed_size": False})
 
-    ``target`` is a function or class as ``"package.module:name"``, called with ``arguments``, or the module itself. It
+    ``target`` is a function or class as ``"package.module:name"``, called with ``arguments``, or a module, which is
+    copied. It
     maps an image ``[B, 3, H, W]`` as ``input`` says to logits, alone or first of a tuple, or in a dict as "out".
     ``weights`` are of its own names. ``classes`` names the logits, ``scales`` the branches of an attention to scale.
     ``size`` is the height and width of the noise on which attention is looked for; a recognised one is replaced by ours
@@ -64,9 +66,10 @@ def open_module(
     not fit, a network that takes no image or gives no logits.
     """
     place = find_device(device)
-    module, name = (
-        (_built(target, arguments or {}), target) if isinstance(target, str) else (target, type(target).__name__)
-    )
+    if isinstance(target, str):
+        module, name = _built(target, arguments or {}), target
+    else:
+        module, name = copy.deepcopy(target), type(target).__name__
     file = Path(weights) if weights is not None else _source(module)
     modified = file.stat().st_mtime if file.is_file() else 0.0
     if weights is not None:
@@ -75,14 +78,10 @@ def open_module(
     image = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0)).to(place)
     with torch.no_grad():
         n = model(image).logits.shape[1]
-    model.spec = replace(model.spec, classes=n)
-    found = find_scale_attention(model, image) + adopt_attention(model, image)
-    model.spec = replace(model.spec, found=found)
     names, known = class_names(classes or (), n, name)
-    for one in model.spec.of("scale")[:1]:
-        if scales and len(scales) != one.branches:
-            counts = f"{len(scales)} scales were given, and {name}'s {one.path} has {one.branches}"
-            raise AnalysisError(f"{counts}; give one for each or none")
+    model.spec = replace(model.spec, classes=n)
+    weighers = find_scale_attention(model, image)
+    model.spec = replace(model.spec, found=weighers + adopt_attention(model, image))
     origin = {
         "layout": "own module",
         "source": name,
@@ -140,8 +139,7 @@ def _load(module: nn.Module, file: Path, target: str) -> None:
     """Fill a network by names, without what wrapped it when it was saved; AnalysisError says what does not fit."""
     stored = read_file(file).tensors
     needed = {name: list(tensor.shape) for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
-    unwrapped = [{name.removeprefix(wrapper): name for name in stored} for wrapper in _WRAPPERS]
-    names = max(unwrapped, key=lambda names: len(names.keys() & needed.keys()))
+    names = max(({n: n for n in stored}, unwrapped(stored)), key=lambda names: len(names.keys() & needed.keys()))
     shapes = {name: list(stored[theirs].shape) for name, theirs in names.items()}
     both = [name for name in needed if name in names]
     problems = {

@@ -1,6 +1,7 @@
 """Anybody's own network with the face of ours: its call gives an Output, and its ``spec`` says what was found in it.
 
-The names of its modules, parameters and buffers are those of the user's network, so they work in ``capture``.
+Its modules have the dotted paths of the user's network, so those work in ``capture``; where ours stands in the place
+of a found attention, the names inside it are ours.
 """
 
 from __future__ import annotations

@@ -34,6 +34,10 @@ def find_scale_attention(model: OwnModule, image: Tensor) -> tuple[Found, ...]:
     found = []
     for (_, first), (path, last) in pairwise(convs):
         if _head_like(first, last) and (activation := _activation(model, image, path)):
+            given = len(model.spec.scales)
+            if given not in (0, last.out_channels) and not found:
+                counts = f"{given} scales were given, and {model.spec.target}'s {path} has {last.out_channels}"
+                raise AnalysisError(f"{counts}; give one for each or none")
             tap = Tap("scale.logits")
             last.add_module("scale_logits_tap", tap)
             last.register_forward_hook(partial(through_tap, tap))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from analysis.errors import AnalysisError
+from analysis.reading.pickles import MAX_NAME
 
 _NET_NAME = 1
 _LAYERS = {100: (1, 7), 2: (4, 6)}  # layer (LayerParameter), layers (V1LayerParameter): their fields name and blobs
@@ -39,8 +40,9 @@ def read_caffemodel(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         for layers, (name_field, blobs_field) in _LAYERS.items():
             for place in net.get(layers, []):
                 layer = wire.message(*place)
+                layer_name = wire.text(layer.get(name_field, []))
                 for i, blob in enumerate(layer.get(blobs_field, [])):
-                    name = f"{wire.text(layer.get(name_field, []))}.{('weight', 'bias')[i] if i < 2 else i}"
+                    name = f"{layer_name}.{('weight', 'bias')[i] if i < 2 else i}"
                     if name in tensors:
                         raise AnalysisError(f"tensor {name!r} is there twice; the file is damaged")
                     tensors[name] = _tensor(file, wire, wire.message(*blob), name)
@@ -101,6 +103,8 @@ class _Wire:
 
     def text(self, places: _Places) -> str:
         start, end = places[-1] if places else (0, 0)
+        if end - start > MAX_NAME:
+            raise AnalysisError(f"has a name of {end - start:,} characters; the file is damaged")
         return self.data[start:end].decode()
 
     def _number(self, start: int, end: int) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from analysis.errors import AnalysisError, closest
 from analysis.reading.caffemodel import read_caffemodel
-from analysis.reading.pickles import MAX_BYTES, SUBSTITUTES, Ignored, Survey, quoted
+from analysis.reading.pickles import MAX_BYTES, MAX_NAME, SUBSTITUTES, Ignored, Survey, quoted
 from analysis.reading.zips import Record, check_sums, read_records
 
 _LEGACY = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."  # torch.save's magic number before 1.6, pickled
@@ -32,7 +32,7 @@ _NET_PARAMETER = (b"\x0a", b"\x12", b"\x1a", b"\xa2")  # protobuf tags of its na
 _PLACES = {"state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "params", "weights"}
 _DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8}
 _DTYPES |= {torch.int8, torch.int16, torch.int32, torch.int64}
-_MAX_DEPTH, _MAX_VALUES, _MAX_HEADER = 64, 200_000, 16 << 20
+_MAX_DEPTH, _MAX_VALUES, _MAX_TENSORS, _MAX_HEADER = 64, 200_000, 20_000, 16 << 20
 _ACCEPTED = "give a .safetensors, what torch.save wrote (.pth, .pt, .pth.tar), or a .caffemodel"
 _LOOKS = (  # first bytes of what people have in place of a checkpoint
     (b"version https://git-lfs", "a git-lfs pointer; run git lfs pull"),
@@ -186,7 +186,8 @@ def _mappings(tree: Any, place: str) -> Iterator[tuple[str, dict[str, Tensor]]]:
     if tensors := {name: value for name, value in tree.items() if isinstance(name, str) and isinstance(value, Tensor)}:
         yield place, tensors
     for name, value in tree.items():
-        yield from _mappings(value, f"{place}.{name}" if place else str(name))
+        if isinstance(value, dict):
+            yield from _mappings(value, f"{place}.{name}" if place else str(name))
 
 
 def _likelihood(place: str, tensors: dict[str, Tensor]) -> tuple[bool, int]:
@@ -200,6 +201,8 @@ def _plain(value: Any, visited: Iterator[int], depth: int) -> Any:
     if isinstance(value, argparse.Namespace):
         value = vars(value)
     if isinstance(value, dict):
+        if longest := next((key for key in value if len(str(key)) > MAX_NAME), None):
+            raise AnalysisError(f"has a key of {len(str(longest)):,} characters ({quoted(longest)}); save less")
         items = ((str(key), _plain(kept, visited, depth + 1)) for key, kept in value.items() if not _is_left_out(kept))
         return {key: kept for key, kept in items if kept != {}}
     if isinstance(value, list | tuple):
@@ -214,7 +217,11 @@ def _is_left_out(value: Any) -> bool:
 def _stored(path: Path, container: str, tensors: dict[str, Tensor], metadata: dict[str, Any], inside: str) -> Stored:
     if not tensors:
         raise AnalysisError(f"holds no tensors; {_ACCEPTED}")
+    if len(tensors) > _MAX_TENSORS:
+        raise AnalysisError(f"holds {len(tensors):,} tensors; networks have less than {_MAX_TENSORS:,}")
     for name, tensor in tensors.items():
+        if len(name) > MAX_NAME:
+            raise AnalysisError(f"tensor {quoted(name)} has a name of {len(name):,} characters; the file is damaged")
         if tensor.dtype not in _DTYPES:
             raise AnalysisError(f"tensor {quoted(name)} is {tensor.dtype}; save floating-point or integer weights")
     return Stored(path, container, {name: tensor.detach() for name, tensor in tensors.items()}, metadata, inside)

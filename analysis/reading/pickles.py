@@ -18,6 +18,7 @@ import torch
 
 from analysis.errors import AnalysisError
 
+MAX_NAME = 500  # characters of a tensor's name or a key: one that is repeated for each of many would be a bomb
 MAX_BYTES = 64 << 20  # of one pickle; the longest logs that mmengine keeps take 30 MiB
 _MAX_OPCODES = 500_000  # ResNet-101 with Adam's state: 51,000
 _MAX_WORK = 2_000_000  # values that the calls of one pickle may go through; 64 letters count as one

@@ -68,7 +68,7 @@ def _records(file: Path) -> Generator[bytes]:
             reader.GetNext()
         except errors.OutOfRangeError:
             return
-        except errors.DataLossError:
+        except (errors.DataLossError, MemoryError, OverflowError):  # the latter two: a length of terabytes
             raise ValueError("a record's checksum or length is wrong") from None
         yield reader.record()
 

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
+from analysis.checkpoints import SUFFIXES
 from analysis.checkpoints.layouts import recognise
 from analysis.errors import AnalysisError
 from analysis.inspection import provenance
@@ -24,7 +25,7 @@ from analysis.training.events import Scalars, event_files, read_runs
 from analysis.training.gate_names import gate_names, logged_tags
 from analysis.training.history import foreign_table
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".caffemodel")
+_SUFFIXES = (".safetensors", *SUFFIXES)
 _NAMED = {
     "step": re.compile(r"(?<![a-z])(?:step|iter|iteration)s?[-_=]?0*(\d{1,15})(?!\d)", re.IGNORECASE),
     "epoch": re.compile(r"(?<![a-z])ep(?:och)?s?[-_=]?0*(\d{1,15})(?!\d)", re.IGNORECASE),
@@ -55,11 +56,18 @@ def foreign_history(path: Path) -> ForeignHistory:
     Event files win where they hold a gate. AnalysisError: nothing to read, no gate in it (listing the scalars there
     are), or checkpoints that nothing orders.
     """
+    try:
+        return _history(path)
+    except OSError as error:
+        raise AnalysisError(f"cannot read {path}: {error.strerror}; give a path that you may read") from None
+
+
+def _history(path: Path) -> ForeignHistory:
     if not path.exists():
         raise AnalysisError(f"nothing at {path}; give a folder of checkpoints or of TensorBoard event files")
     checkpoints, events = checkpoint_series(path), event_files(path)
     if not checkpoints and not events:
-        kinds = f"no checkpoint ({' '.join(SUFFIXES)}) and no events.out.tfevents file"
+        kinds = f"no checkpoint ({' '.join(_SUFFIXES)}) and no events.out.tfevents file"
         raise AnalysisError(f"{path}: {kinds} there; give the folder that the training wrote to")
     runs, damaged = read_runs(events)
     logged = _from_events(path, runs)
@@ -74,9 +82,9 @@ def foreign_history(path: Path) -> ForeignHistory:
 def checkpoint_series(path: Path) -> list[Path]:
     """The checkpoint files of a folder and of its ``checkpoints``; of a file and links to it, the file."""
     if path.is_file():
-        return [path] if path.suffix in SUFFIXES else []
+        return [path] if path.suffix in _SUFFIXES else []
     folders = (folder for folder in (path, path / "checkpoints") if folder.is_dir())
-    found = [p for folder in folders for p in folder.iterdir() if p.suffix in SUFFIXES and p.is_file()]
+    found = [p for folder in folders for p in folder.iterdir() if p.suffix in _SUFFIXES and p.is_file()]
     return sorted({p.resolve(): p for p in sorted(found, key=Path.is_symlink, reverse=True)}.values())
 
 
@@ -86,7 +94,7 @@ def place(name: str, metadata: Mapping[str, Any]) -> dict[str, int]:
     >>> place("epoch_12.pth.tar", {"meta": {"iter": 4000}}), place("0300.pt", {}), place("DANet101.pth.tar", {})
     ({'step': 4000, 'epoch': 12}, {'step': 300}, {})
     """
-    while Path(name).suffix in SUFFIXES:
+    while Path(name).suffix in _SUFFIXES:
         name = Path(name).stem
     named = {unit: int(match[1]) for unit, pattern in _NAMED.items() if (match := pattern.search(name))}
     if not named and (match := _LAST.search(name)):
@@ -171,7 +179,7 @@ def _ordered(rows: Mapping[Path, dict[str, Any]], unit: str) -> tuple[dict[Path,
     """The rows by number, one for each, of two the one of the shorter name; and a note for every file left out."""
     placed: dict[int, Path] = {}
     notes = []
-    for file in sorted(rows, key=lambda file: (len(file.name), file.name)):
+    for file in sorted(rows, key=lambda file: (not place(file.name, {}), len(file.name), file.name)):
         number = rows[file].get(unit)
         if number is None:
             notes.append(f"left out: {file} has no {unit} in its name or metadata")

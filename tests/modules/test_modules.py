@@ -70,7 +70,8 @@ def test_channel_attention_with_projections(form: str) -> None:
     maps = list(network.blocks["which"][0].maps)
     ours = open_module(network, size=(64, 96)).model.get_submodule("blocks.which.0")
     assert isinstance(ours, ChannelAttention) and ours.form == form
-    assert [ours.projections[role] for role in ("query", "key", "value")] == maps
+    for role, theirs in zip(("query", "key", "value"), maps, strict=True):
+        assert torch.equal(ours.projections[role].weight, theirs.weight)
 
 
 def test_the_network_computes_what_it_did() -> None:
@@ -95,9 +96,10 @@ def test_every_tap_shows_what_was_there_when_attention_read_it() -> None:
     assert {"position.attended", "channel.energy", "channel.affinity"} <= taps.keys()
 
 
-def test_names_are_the_users_own() -> None:
+def test_paths_are_the_users_own_but_inside_a_replaced_attention() -> None:
     checkpoint = opened("dual")
-    assert {"stem.0.weight", "heads.2.bias", "blocks.where.gate"} <= checkpoint.model.state_dict().keys()
+    outside = {name for name in original("dual").state_dict() if not name.startswith("blocks.")}
+    assert outside | {"blocks.where.gate", "blocks.which.0.gate"} <= checkpoint.model.state_dict().keys()
     with torch.no_grad(), capture(checkpoint.model, "stem.0", "heads.1") as taps:
         output = checkpoint.model(IMAGE)
     assert torch.equal(taps["heads.1"], output.auxiliary["position"])

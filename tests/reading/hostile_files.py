@@ -85,6 +85,42 @@ def _safetensors() -> Iterator[tuple[str, Write]]:
     yield "JSON cut off", safetensors(b'{"w": {"dtype"')
     yield "metadata that are no text", safetensors({"__metadata__": {"a": {"b": 1}}, "w": entry})
     yield "not UTF-8", safetensors(b'{"\xff\xfe": 1}')
+    yield "a name of a million letters", safetensors({"module." * 150_000: entry})
+    yield (
+        "30,000 tensors",
+        safetensors({f"w{i}": {**entry, "shape": [0], "data_offsets": [0, 0]} for i in range(30_000)}, b""),
+    )
+    for label, metadata in _nonsense().items():
+        yield f"ours, {label}", safetensors({"__metadata__": metadata, "evil\n\x1b[31mname": entry})
+
+
+def _nonsense() -> dict[str, dict[str, str]]:
+    """Metadata of this project's files that describe no model."""
+    dual = {"kind": "dual_attention", "classes": 3, "backbone": "tiny"}
+    scale = {**dual, "kind": "scale_attention"}
+    specs: dict[str, object] = {
+        "sound metadata": dual,
+        "no spec": [],
+        "a spec nested deeply": "[" * 100_000,
+        "negative classes": {**dual, "classes": -1},
+        "NaN classes": {**dual, "classes": float("nan")},
+        "10^30 classes": {**dual, "classes": 10**30},
+        "no backbone": {**dual, "backbone": None},
+        "a flag of text": {**dual, "position": "x"},
+        "20,000 scales": {**scale, "scales": [1 / (i + 1) for i in range(20_000)]},
+        "scales of 10^9": {**scale, "scales": [1e9, 1.0]},
+        "a head of 10^12": {**scale, "head_width": 10**12},
+        "an input of text": {**dual, "input": "x"},
+        "a size multiple of 0": {**dual, "input": {"size_multiple": 0}},
+        "a mean of NaN": {**dual, "input": {"mean": [float("nan"), 0, 0]}},
+        "a std of one number": {**dual, "input": {"std": 0.5}},
+        "a side of 10^9": {**dual, "input": {"short_side": 10**9}},
+    }
+    texts = {label: spec if isinstance(spec, str) else json.dumps(spec) for label, spec in specs.items()}
+    rest = {"layout": "attention-analysis/1", "classes": '["a", "b", "c"]', "provenance": "{}"}
+    kinds = {label: {**rest, "spec": text} for label, text in texts.items()}
+    deep = {"provenance nested deeply": "provenance", "classes nested deeply": "classes"}
+    return kinds | {label: {**rest, "spec": json.dumps(dual), key: "[" * 100_000} for label, key in deep.items()}
 
 
 def torch_zip(path: Path, value: bytes, stored: dict[str, bytes] | None = None, **records: bytes) -> None:
@@ -236,6 +272,8 @@ def _caffemodels() -> Iterator[tuple[str, bytes]]:
     yield "no shape", net(numbers)
     yield "name that is not UTF-8", net(field(7, field(1, b"\4")) + numbers, b"\xff\xfe")
     yield "no weights", field(1, b"net") + field(100, field(1, b"conv"))
+    empty = field(7, field(7, field(1, b"\0")))
+    yield "a long name of many blobs", field(1, b"net") + field(100, field(1, b"n" * 100_000) + empty * 30_000)
     yield "the same layer twice", net(field(7, field(1, b"\4")) + numbers) * 2
     yield "field of 2^60 bytes", field(1, b"net") + varint(100 << 3 | 2) + varint(2**60) + bytes(16)
     yield "number without end", field(1, b"net") + b"\xff" * 100

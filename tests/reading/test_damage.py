@@ -41,7 +41,9 @@ def check(outcomes: list[dict[str, Any]]) -> None:
         assert all(line.isprintable() and len(line) < 1000 for line in said), one
         assert one["seconds"] < damage.SECONDS and not one["exploited"], one
         if "at random" not in one["label"]:
-            assert one["read_file"] == one["open_checkpoint"] == "error", one
+            assert one["open_checkpoint"] == "error", one
+            # What only a model's metadata are wrong with is a sound file.
+            assert one["read_file"] == "error" or "safetensors: ours, " in one["label"], one
         if one["read_file"] == "error":
             assert one["open_checkpoint"] == "error", one
         if one["read_file"] == "different":

@@ -61,11 +61,12 @@ class Match:
 
 def recognise(stored: Stored, adapt: Callable[[Spec], Spec] = lambda spec: spec) -> Match:
     """The layout that fits a file best, complete or not; see :class:`Match`. ``adapt`` may change what was inferred."""
-    names = _unwrapped(stored.tensors)
+    names = unwrapped(stored.tensors)
     shapes = {name: tuple(stored.tensors[theirs].shape) for name, theirs in names.items()}
     layout = own.layout(stored.metadata) or max(LAYOUTS, key=lambda candidate: _fit(candidate, shapes))
     ours, ignored = _translated(layout, shapes)
-    left_over = {names[plain]: shape for plain, shape in shapes.items() if plain not in {*ours.values(), *ignored}}
+    placed = {*ours.values(), *ignored}
+    left_over = {names[plain]: shape for plain, shape in shapes.items() if plain not in placed}
     why = f"has {', '.join(layout.signature)}" if layout.signature else "its metadata say so"
     dropped = tuple(names[plain] for plain in ignored)
     match = Match(layout.name, layout.source, why, left_over=left_over, ignored=dropped)
@@ -74,12 +75,13 @@ def recognise(stored: Stored, adapt: Callable[[Spec], Spec] = lambda spec: spec)
         match = replace(match, spec=spec, model=skeleton(spec), classes=layout.classes(stored.metadata))
     except AnalysisError as error:
         return replace(match, why=str(error))
-    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:  # a stored spec of nonsense
-        return replace(match, why=f"like {layout.name}, but no model can be built as it says ({error})")
+    except Exception as error:  # a stored spec of nonsense makes torch and timm fail in any way there is
+        reason = f"{type(error).__name__}: {str(error)[:200]}"
+        return replace(match, why=f"like {layout.name}, but no model can be built as it says ({reason})")
     return _fitted(match, {to: (names[plain], shapes[plain]) for to, plain in ours.items()})
 
 
-def _unwrapped(tensors: Mapping[str, object]) -> dict[str, str]:
+def unwrapped(tensors: Mapping[str, object]) -> dict[str, str]:
     """Names without what wrapped the model, to the names in the file."""
     names = {name: name for name in tensors}
     while names and any(all(name.startswith(wrapper) for name in names) for wrapper in _WRAPPERS):
@@ -95,7 +97,9 @@ def _fit(layout: Layout, shapes: Shapes) -> tuple[float, float]:
 
 def _unsigned(layout: Layout, shapes: Shapes) -> list[str]:
     """What of the signature is not there, or of another number of dimensions."""
-    return [name for name, ndim in layout.signature.items() if len(shapes.get(name, (0,) * 9)) != ndim]
+    found = {name: len(shapes.get(name, (0,) * 9)) for name in layout.signature}
+    # A scalar is () or (1,), which makes no layout.
+    return [name for name, ndim in layout.signature.items() if max(found[name], 1) != max(ndim, 1)]
 
 
 def _translated(layout: Layout, shapes: Shapes) -> tuple[dict[str, str], list[str]]:
@@ -113,6 +117,8 @@ def _translated(layout: Layout, shapes: Shapes) -> tuple[dict[str, str], list[st
 
 def _described(layout: Layout, shapes: Shapes, ours: Mapping[str, str], metadata: Mapping[str, Any]) -> Spec:
     if absent := _unsigned(layout, shapes):
+        if not ours:
+            raise AnalysisError(f"has no known layout, nor a tensor of one; known are {', '.join(_layout_names())}")
         more = f" and {len(absent) - 2} more" if len(absent) > 2 else ""
         lacks = f"of that {', '.join(absent[:2])}{more} are missing or have other dimensions"
         raise AnalysisError(f"has no known layout; the closest is {layout.name}, and {lacks}")
@@ -121,18 +127,23 @@ def _described(layout: Layout, shapes: Shapes, ours: Mapping[str, str], metadata
     return layout.describe({to: shapes[name] for to, name in ours.items()}, metadata)
 
 
+def _layout_names() -> list[str]:
+    return list(dict.fromkeys(layout.name for layout in LAYOUTS[:-2]))
+
+
 def _fitted(match: Match, found: Mapping[str, tuple[str, Shape]]) -> Match:
     """Lay the tensors found (our name to the file's and its shape) beside those that the model needs."""
     assert match.model is not None
     needed = {name: tuple(tensor.shape) for name, tensor in match.model.state_dict().items()}
-    unneeded = [found[to] for to in found if to not in needed]
+    ignored = set(match.ignored)
+    unneeded = [found[to] for to in found if to not in needed and found[to][0] not in ignored]
     fits = {to: name for to, (name, shape) in found.items() if to in needed and _same(shape, needed[to])}
     return replace(
         match,
         names=fits,
         missing={to: s for to, s in needed.items() if to not in found and not to.endswith(_COUNTERS)},
         mismatched={to: (found[to][0], s, found[to][1]) for to, s in needed.items() if to in found and to not in fits},
-        left_over=match.left_over | {name: shape for name, shape in unneeded if name not in match.ignored},
+        left_over=match.left_over | dict(unneeded),
     )
 
 

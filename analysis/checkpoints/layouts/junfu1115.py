@@ -23,7 +23,13 @@ HEAD = {
     "head.conv7.": "channel_classifier.",
     "head.conv8.": "classifier.",
 }
-SIGNATURE = {"head.conv5a.0.weight": 4, "head.conv5c.0.weight": 4, "head.sa.gamma": 1, "head.conv8.1.weight": 4}
+SIGNATURE = {
+    "head.conv5a.0.weight": 4,
+    "head.conv5c.0.weight": 4,
+    "head.sa.gamma": 1,
+    "head.sc.gamma": 1,
+    "head.conv8.1.weight": 4,
+}
 
 LAYOUT = Layout(
     name="junfu1115/DANet",

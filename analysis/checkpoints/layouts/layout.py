@@ -47,13 +47,17 @@ def dual_spec(shapes: Shapes, **known: Any) -> DualSpec:
 
     AnalysisError: a backbone that is no ResNet-50, 101 or 152.
     """
+
+    def has(part: str) -> bool:  # any of its tensors: then one that is not there is missing, and no option
+        return any(name.startswith(part) for name in shapes)
+
     return DualSpec(
         classes=shapes["classifier.1.weight"][0],
-        position="pam.gate" in shapes,
-        channel="cam.gate" in shapes,
-        projections="cam.projections.query.weight" in shapes,
-        path_classifiers="position_classifier.1.weight" in shapes,
-        auxiliary_head="backbone_classifier.1.1.weight" in shapes,
+        position=has("pam."),
+        channel=has("cam."),
+        projections=has("cam.projections."),
+        path_classifiers=has("position_classifier.") or has("channel_classifier."),
+        auxiliary_head=has("backbone_classifier."),
         **backbone_fields(shapes),
         **known,
     )

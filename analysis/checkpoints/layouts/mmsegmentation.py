@@ -37,7 +37,8 @@ TABLE = {
 
 
 def _describe(shapes: Shapes, metadata: Mapping[str, Any]) -> DualSpec:
-    config = str(_meta(metadata).get("config", ""))
+    meta = _meta(metadata)
+    config = str(meta.get("cfg") or meta.get("config"))  # of mmsegmentation 1.x, and before
     aligned = re.search(r"align_corners\s*=\s*True", config) is not None
     pixels = InputSpec(
         value_range=255.0, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), align_corners=aligned

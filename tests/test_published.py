@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from http_server import Server, serving
 
-from analysis.checkpoints.published import fetch_published, find_published, published, write_card
 from analysis.cli import main
 from analysis.download import sha256_of_file
 from analysis.errors import AnalysisError
+from analysis.published import fetch_published, find_published, published, write_card
 
-SHARED = Path(__file__).parents[2].parent / "shared"
+SHARED = Path(__file__).parents[1].parent / "shared"
 NAME = "mmseg-danet-r50-voc12aug-512x512-20k"
 
 
