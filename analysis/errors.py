@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-_LONGEST = 1200
+_LONGEST = 900
 
 
 class AnalysisError(ValueError):
