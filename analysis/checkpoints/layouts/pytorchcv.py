@@ -48,7 +48,7 @@ def _translate(name: str) -> str | None:
 
 LAYOUT = Layout(
     name="pytorchcv",
-    source="pypi.org/project/pytorchcv pytorchcv/models/danet.py",
+    source="the package pytorchcv, models/danet.py",
     signature={
         "head.branch_pa.conv1.conv.weight": 4,
         "head.branch_pa.att.scale.alpha": 1,
