@@ -202,7 +202,7 @@ def test_convert_keeps_every_bit_and_says_where_it_is_from(tmp_path: Path, capsy
     for name, tensor in theirs.model.state_dict().items():
         assert torch.equal(tensor, ours.model.state_dict()[name]), name
     source = ours.provenance["converted_from"]
-    assert source.pop("command").startswith("pytest")
+    assert source.pop("command")
     assert source == {"file": file.name, "sha256": theirs.provenance["sha256"], "layout": "mmsegmentation"}
     assert ours.provenance["classes"] == "assumed from their number, 19"
 
