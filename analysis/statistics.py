@@ -42,6 +42,7 @@ MIN_BLOCKS = 6
 MIN_SEEDS = 3
 _GROUPS = 100  # more blocks than this are left out by the group: 99 degrees of freedom are enough
 _CELLS = 1_000_000  # of a weights matrix at a time, 8 MB
+_TINY = float(np.finfo(float).tiny)
 
 
 def mean(values: ArrayLike, weights: Weights) -> np.ndarray:
@@ -60,7 +61,7 @@ def slope(y: ArrayLike, x: ArrayLike, strata: ArrayLike, weights: Weights) -> np
     y per unit of x, ``[R]``; NaN where x does not vary within strata, or its columns are dependent there.
     """
     columns = np.column_stack([np.asarray(x, float), np.asarray(y, float)])
-    spread = np.maximum(columns.std(0), np.finfo(float).tiny)
+    spread = np.maximum(columns.std(0), _TINY)
     centred = (columns - columns.mean(0)) / spread
     onehot = _onehot(strata)
     sums = [weights @ (onehot * column[:, None]) for column in centred.T]
@@ -81,7 +82,7 @@ def rank_correlation(x: ArrayLike, y: ArrayLike, strata: ArrayLike, weights: Wei
 
     Ranks are taken anew for every weighting; ties share their middle rank. NaN where x or y is constant.
     """
-    u, v = _ranks(x, strata, weights), _ranks(y, strata, weights)
+    u, v = (sum(_ranks(values, strata, weights)) - 1 for values in (x, y))
     wu, wv = weights * u, weights * v
     cross, xx, yy = ((a * b).sum(1) for a, b in ((wu, v), (wu, u), (wv, v)))
     return _divide(cross, np.sqrt(xx * yy))
@@ -90,14 +91,15 @@ def rank_correlation(x: ArrayLike, y: ArrayLike, strata: ArrayLike, weights: Wei
 def quartile_contrast(y: ArrayLike, size: ArrayLike, strata: ArrayLike, weights: Weights) -> np.ndarray:
     """Mean y in the smallest minus the largest quarter by size within each stratum, averaged over strata by rows, [R].
 
-    Quarters are cut anew for every weighting; strata without an object in both do not count.
+    Quarters are cut anew for every weighting and hold exactly a quarter of it: what a cut goes through counts in part,
+    or one object more or less would make intervals 5 % wider. Strata of one size do not count.
     """
-    rank, onehot, y = _ranks(size, strata, weights), _onehot(strata), np.asarray(y, float)
-    ends = [weights * (side * rank <= -0.25) for side in (1, -1)]
+    (below, upto), onehot, y = _ranks(size, strata, weights), _onehot(strata), np.asarray(y, float)
+    extent = np.maximum(upto - below, _TINY)
+    ends = [weights * np.clip(part / extent, 0, 1) for part in (0.25 - below, upto - 0.75)]
     small, large = (_divide((end * y) @ onehot, end @ onehot) for end in ends)
-    contrast = small - large
-    total = (weights @ onehot) * ~np.isnan(contrast)
-    return _divide((np.nan_to_num(contrast) * total).sum(1), total.sum(1))
+    total = (weights @ onehot) * ((weights * (below + upto - 1) ** 2) @ onehot > 0)
+    return _divide((np.nan_to_num(small - large) * total).sum(1), total.sum(1))
 
 
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -114,25 +116,21 @@ def _onehot(strata: ArrayLike) -> np.ndarray:
     return np.eye(codes.max() + 1)[codes]
 
 
-def _ranks(x: ArrayLike, strata: ArrayLike, weights: Weights) -> np.ndarray:
-    """Middle weighted ranks within strata, scaled to -0.5..0.5 with mean 0, ``[R, n]``."""
+def _ranks(x: ArrayLike, strata: ArrayLike, weights: Weights) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of the weight of a row's stratum that lie below its value, and up to it: 0..1, both ``[R, n]``."""
     x, codes = np.asarray(x), _codes(strata)
     if pd.isna(x).any():
         raise AnalysisError("a missing value has no rank: drop its row before asking for an effect of ranks")
     order = np.lexsort((x, codes))
     new_stratum = np.diff(codes[order], prepend=-1) != 0
     new_value = new_stratum | np.append(True, x[order][1:] != x[order][:-1])
-    below = np.zeros((len(weights), len(x) + 1))
-    np.cumsum(weights[:, order], axis=1, out=below[:, 1:])
-    ties, groups = np.append(np.flatnonzero(new_value), len(x)), np.append(np.flatnonzero(new_stratum), len(x))
-    tie, group = np.cumsum(new_value) - 1, np.cumsum(new_stratum) - 1
-    start, stop = below[:, groups[:-1]], below[:, groups[1:]]
-    middle = (below[:, ties[:-1]] + below[:, ties[1:]]) / 2
-    of_tie = group[ties[:-1]]
-    scaled = (middle - start[:, of_tie]) / np.maximum(stop - start, 1e-300)[:, of_tie] - 0.5
-    ranks = np.empty(weights.shape)
-    ranks[:, order] = scaled[:, tie]
-    return ranks
+    sums = np.zeros((len(weights), len(x) + 1))
+    np.cumsum(weights[:, order], axis=1, out=sums[:, 1:])
+    ties, groups = (sums[:, np.append(np.flatnonzero(new), len(x))] for new in (new_value, new_stratum))
+    group = np.cumsum(new_stratum)[new_value] - 1
+    start, total = groups[:, group], np.maximum(np.diff(groups), _TINY)[:, group]
+    back = (np.cumsum(new_value) - 1)[np.argsort(order)]
+    return ((ties[:, :-1] - start) / total)[:, back], ((ties[:, 1:] - start) / total)[:, back]
 
 
 @dataclass(frozen=True)
