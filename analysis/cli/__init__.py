@@ -16,12 +16,15 @@ from analysis.cli.checkpoints import convert, history, inspect, publish
 from analysis.cli.data import data_check, data_fetch
 from analysis.cli.evaluation import evaluate, look
 from analysis.cli.published import checkpoints_fetch, checkpoints_list
+from analysis.cli.studies import claims, study
 from analysis.errors import AnalysisError, closest
 
 PROGRAM = "attention-analysis"
 COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": evaluate,
     "look": look,
+    "study": study,
+    "claims": claims,
     "data fetch": data_fetch,
     "data check": data_check,
     "inspect": inspect,
@@ -47,7 +50,9 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        hint = "; the same command with --resume goes on" if arguments[:1] == ["train"] else ""
+        hints = {"train": "; the same command with --resume goes on"}
+        hints |= dict.fromkeys(("study", "claims"), "; the same command goes on")
+        hint = hints.get(next(iter(arguments), ""), "")
         print(f"\n{PROGRAM}: interrupted{hint}", file=sys.stderr)
         return 130
 

@@ -1,0 +1,144 @@
+"""Commands that test what attention does: ``study`` and ``claims``."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from analysis.errors import AnalysisError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
+Positional = tyro.conf.Positional
+_WIDTH = 120
+
+
+def study(
+    name: Positional[str],
+    checkpoint: Positional[tuple[Path, ...]],
+    /,
+    data: str,
+    split: str,
+    out: Path,
+    device: str = "cpu",
+) -> None:
+    """Run one study of what attention does and write its tables.
+
+    Studies: object_scale, branches (Attention to Scale); position_context, channel_groups, gates (DANet); attribution.
+    The same command goes on where it was killed. Several processes share the images:
+    torchrun --nproc-per-node N -m analysis study ...
+
+    Example: attention-analysis study object_scale data/demo/shapes-scale --data shapes --split val --out runs/sizes
+
+    Args:
+        name: The study.
+        checkpoint: One or more .safetensors files, or run directories (the last checkpoint of each).
+        data: NAME[:PATH] of a labelled data set: shapes, camvid, voc, cityscapes, coco, ade20k or folder; PATH is
+            data/NAME where left out.
+        split: The images to measure on; blocks measures each checkpoint on the fold it was not trained on.
+        out: The folder for the tables (Parquet) and, under parts/, what a killed run goes on from.
+        device: cpu, cuda or cuda:N.
+    """
+    from analysis.checkpoints import open_checkpoint
+    from analysis.claims import find_study, held_out, together, write_result
+
+    if not checkpoint:
+        raise AnalysisError(f"no checkpoint to study: give at least one after {name}")
+    run = find_study(name)
+    opened = [open_checkpoint(path, _device(device)) for path in checkpoint]
+    results = [run(one, held_out(one, data, split, strict=False), out) for one in opened]
+    result = together(results)
+    write_result(result, opened, data, split, out)
+    if _first():
+        for table in result.tables:
+            (rows,) = result.summary(f'select count(*) as n from "{table}"').n
+            print(f"written: {out / table}.parquet ({rows} rows)")
+
+
+def claims(
+    checkpoint: Positional[tuple[Path, ...]],
+    /,
+    data: str,
+    split: str,
+    out: Path,
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
+    device: str = "cpu",
+) -> None:
+    """Test what the papers say of attention on your checkpoints: a verdict and interval for each claim.
+
+    Checkpoints of one recipe are its seeds: three or more let a verdict speak of the recipe. Claims that compare
+    recipes need both among the checkpoints; what cannot be tested says why. The same command goes on where it was
+    killed. Several processes share the images: torchrun --nproc-per-node N -m analysis claims ...
+
+    supported, contradicted: the 95 % interval lies beyond the smallest effect that matters; negligible: within it.
+    mixed: classes, or observation and intervention, disagree. undecided: too few data; the reason says what would do.
+
+    Example: attention-analysis claims runs/scale-* --data camvid:../shared/camvid --split blocks --out runs/claims
+
+    Args:
+        checkpoint: One or more .safetensors files, or run directories (the last checkpoint of each).
+        data: NAME[:PATH] of a labelled data set: shapes, camvid, voc, cityscapes, coco, ade20k or folder; PATH is
+            data/NAME where left out.
+        split: Images that no checkpoint was trained on; blocks takes for each the fold it was not trained on.
+        out: The folder for claims.parquet, the tables behind it and, under parts/, what a killed run goes on from.
+        as_json: Print the rows of claims.parquet as JSON.
+        device: cpu, cuda or cuda:N.
+    """
+    from analysis.checkpoints import open_checkpoint
+    from analysis.claims import claims as test
+    from analysis.claims import headlines
+
+    result = test([open_checkpoint(path, _device(device)) for path in checkpoint], data, split, out)
+    if not _first():
+        return
+    table = result["claims"]
+    if as_json:
+        print(table.to_json(orient="records"))
+        return
+    print(_as_text(headlines(table)))
+    print(
+        "\nclaims.parquet has every class, kind of evidence and whole reason; beside it are the tables it comes from."
+    )
+    print(f"written: {out}")
+
+
+def _first() -> bool:
+    """Of torchrun's processes only the first prints."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def _device(name: str) -> str:
+    """Each of torchrun's processes takes its own of the machine's CUDA devices."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if name == "cuda" else name
+
+
+def _as_text(table: DataFrame) -> str:
+    """One line a claim, under a heading for each recipe or set of recipes."""
+    width = max(map(len, table.claim))
+    paragraphs = [_cut(f"  {'claim':{width}}  {'verdict':14}  {'effect, 95 % interval':24} in, and why")]
+    for recipe, rows in table.groupby("recipe", sort=False):
+        seeds, blocks = int(rows.n_seeds.max()), int(rows.n_blocks.max())
+        head = f"{recipe}: {seeds} seed{'s' * (seeds != 1)}, {blocks} blocks" if recipe else "no checkpoint"
+        lines = [_line(row, width) for _, row in rows.iterrows()]
+        paragraphs.append("\n".join([_cut(head), *map(_cut, lines)]))
+    return "\n\n".join(paragraphs)
+
+
+def _line(row: Series, width: int) -> str:
+    interval = "" if math.isnan(row.effect) else "{} [{}, {}]".format(*map(_number, row[["effect", "low", "high"]]))
+    why = "; ".join(filter(None, (row.unit if interval else "", row.reason)))
+    return f"  {row.claim:{width}}  {row.verdict:14}  {interval:24} {why}".rstrip()
+
+
+def _number(value: float) -> str:
+    """Three digits or decimals, whichever are fewer."""
+    return f"{value:+.{3 if abs(value) < 1 else 2 if abs(value) < 10 else 1}f}"
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= _WIDTH else f"{line[: _WIDTH - 1]}…"

@@ -1,0 +1,54 @@
+"""The sanity check of Adebayo et al. (NeurIPS 2018): a map that does not change with the weights explains none."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from analysis.models import Model
+
+
+def cascade(model: Model, image: Tensor, stages: int, seed: int) -> Iterator[tuple[str, Model]]:
+    """The model with more and more of its weights re-drawn, from the output down to the input, in ``stages`` steps.
+
+    Yields the name of the deepest module re-drawn so far, and the model (the same copy, changed further each time).
+    A weight tensor is re-drawn by shuffling its values, which keeps their distribution, so that activations neither
+    vanish nor explode; a scalar, like DANet's gates, stays. Modules are those with weights of their own, in the order
+    in which a forward finishes them.
+    """
+    changed = copy.deepcopy(model)
+    names = _in_order(changed, image)[::-1]
+    modules = dict(changed.named_modules())
+    generator = torch.Generator().manual_seed(seed)
+    for chunk in np.array_split(np.arange(len(names)), min(stages, len(names))):
+        for i in chunk:
+            _shuffle(modules[names[i]], generator)
+        yield names[chunk[-1]], changed
+
+
+def _in_order(model: Model, image: Tensor) -> list[str]:
+    """Paths of the modules with weights of their own, by their first call in a forward."""
+    seen: dict[str, None] = {}
+    hooks = [
+        module.register_forward_hook(lambda *_, path=path: seen.setdefault(path))
+        for path, module in model.named_modules()
+        if any(True for _ in module.parameters(recurse=False))
+    ]
+    try:
+        with torch.no_grad():
+            model(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return list(seen)
+
+
+def _shuffle(module: nn.Module, generator: torch.Generator) -> None:
+    with torch.no_grad():
+        for weight in module.parameters(recurse=False):
+            order = torch.randperm(weight.numel(), generator=generator).to(weight.device)
+            weight.copy_(weight.flatten()[order].view_as(weight))

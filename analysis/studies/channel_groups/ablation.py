@@ -1,0 +1,107 @@
+"""Pass 2, the intervention: a group's channels are replaced by their means, after the module; what is lost, and where?
+
+Random sets of as many live channels are replaced likewise. The convolution after the module is linear, so that each
+replacement costs a convolution of the replaced channels alone, and not a forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from analysis.datasets.sample import Sample
+from analysis.models import DualAttention, to_input
+from analysis.models.resize import resize
+from analysis.studies.channel_groups.selectivity import labels_of
+from analysis.studies.miou import INTERSECTION, UNION, class_names, confusion_rows
+from analysis.studies.study import Rows
+
+WHOLE = -1  # the "group" of the rows where nothing is replaced
+_RANDOM = 3  # random sets for each group
+
+
+@dataclass(eq=False)
+class Ablation:
+    """The study of pass 2. ``group [C]`` as in ``channels``, ``group_class`` a class name each, ``means [C]``."""
+
+    model: DualAttention
+    classes: tuple[str, ...]
+    group: list[int]
+    group_class: list[str]
+    means: np.ndarray
+    name: str = "channel_ablation"
+
+    @torch.no_grad()
+    def rows(self, sample: Sample) -> Rows:
+        """``channel_ablation``: a row for each replacement; draw 0 is the group, others are random sets of its size."""
+        label = labels_of(sample.label, sample.name)
+        rows = []
+        for (group, draw, _), logits in zip(self._replaced, self.logits(sample), strict=True):
+            logits = resize(logits.float(), label.shape, self.model.spec.input.align_corners)
+            counts = confusion_rows(logits[0].argmax(dim=0).cpu().numpy(), label, self.classes)
+            of_class = "" if group == WHOLE else self.group_class[group]
+            rows.append({"image": sample.name, "group": group, "draw": draw, "class": of_class, **counts})
+        return {"channel_ablation": pd.DataFrame(rows)}
+
+    @torch.no_grad()
+    def logits(self, sample: Sample) -> Iterator[Tensor]:
+        """The model's logits ``[1, K, h, w]``, first as they are, then for every replacement."""
+        model = self.model
+        image = to_input(sample.image, model.spec.input).to(next(model.parameters()).device)
+        shared = model.backbone(image)
+        position = model.position_out(model.pam(model.position_in(shared)))
+        features = model.cam(model.channel_in(shared))
+        convolution, rest = model.channel_out[0], model.channel_out[1:]
+        change = features.new_tensor(self.means).view(1, -1, 1, 1) - features
+        whole = convolution(features)
+        for _, _, channels in self._replaced:
+            changed = whole + _partly(convolution, change, channels)
+            yield model.classifier(position + rest(changed))
+
+    @cached_property
+    def _replaced(self) -> list[tuple[int, int, np.ndarray]]:
+        """Group, draw and channels of every replacement."""
+        group, rng = np.asarray(self.group), np.random.default_rng(0)
+        alive = np.flatnonzero(group >= 0)
+        found = [(WHOLE, 0, np.zeros(0, int))]
+        for g in range(len(self.group_class)):
+            own = np.flatnonzero(group == g)
+            drawn = [np.sort(rng.choice(alive, len(own), replace=False)) for _ in range(_RANDOM)]
+            found += [(g, draw, channels) for draw, channels in enumerate([own, *drawn])]
+        return found
+
+
+def _partly(convolution: nn.Module, x: Tensor, channels: np.ndarray) -> Tensor | float:
+    """What the given channels of ``x`` add to the convolution's output."""
+    assert isinstance(convolution, nn.Conv2d)
+    if not len(channels):
+        return 0.0
+    weight = convolution.weight[:, channels]
+    return functional.conv2d(
+        x[:, channels], weight, None, convolution.stride, convolution.padding, convolution.dilation
+    )
+
+
+def counted(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels of intersection and union of every class, ``[rows, K]`` each."""
+    names = class_names(table)
+    both, either = (table[[kind + name for name in names]].to_numpy(float) for kind in (INTERSECTION, UNION))
+    return both, either
+
+
+def drops(table: pd.DataFrame) -> pd.DataFrame:
+    """IoU lost over all images, group × class: ``iou_drop`` and, mean over random sets, ``iou_drop_random``; points."""
+    sums = table.groupby(["group", "draw"], as_index=False).sum(numeric_only=True)
+    both, either = counted(sums)
+    iou = np.divide(both, either, out=np.full(both.shape, np.nan), where=either > 0)
+    lost = pd.DataFrame(100 * (iou[sums["group"] == WHOLE] - iou), columns=class_names(table))
+    long = lost.assign(group=sums["group"], random=sums["draw"] > 0).melt(["group", "random"], var_name="class")
+    wide = long[long["group"] != WHOLE].pivot_table("value", ["group", "class"], "random", dropna=False)
+    return wide.rename(columns={False: "iou_drop", True: "iou_drop_random"}).reset_index().rename_axis(columns=None)
