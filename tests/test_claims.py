@@ -69,7 +69,8 @@ def test_what_could_not_be_measured_says_why() -> None:
 def test_a_further_condition_that_does_not_hold_keeps_the_effect_from_supporting() -> None:
     (row,) = verdict_rows([measured(UP, unmet="it wins nowhere", reason="a remark")])
     assert row["verdict"] == "mixed" and row["reason"] == "it wins nowhere; a remark"
-    assert word(measured(DOWN, unmet="it wins nowhere")) == "contradicted"
+    assert word(measured(DOWN, unmet="the placebo makes it")) == "mixed"
+    assert word(measured(NULL, unmet="the placebo makes it")) == "negligible"
     assert word(measured(UP, reason="a remark")) == "supported"
 
 
@@ -77,6 +78,7 @@ def test_classes_on_both_sides_make_the_row_of_all_mixed() -> None:
     rows = verdict_rows([measured(UP), measured(UP, "Car"), measured(DOWN, "Sign")])
     assert [row["verdict"] for row in rows] == ["mixed", "supported", "contradicted"]
     assert rows[0]["reason"] == "Car +0.14, Sign -0.14"
+    assert word(measured(UP), measured(UP, "Car"), measured(DOWN, "Sign", unmet="placebo")) == "supported"
     assert word(measured(UP), measured(UP, "Car"), measured(NULL, "Sign")) == "supported"
     assert word(measured(UP), measured(UP, "Car"), measured(DOWN, "Sign", "intervention")) == "supported"
     assert word(measured(UP), measured(UP, "Car"), measured(DOWN, "Sign", claim="small-objects: other")) == "supported"

@@ -32,10 +32,10 @@ def _judged(one: Measured, measured: Iterable[Measured]) -> tuple[Verdict, str]:
     word, reason = judge(one.effect, one.smallest_effect, one.control)
     if one.class_ == "all":
         family = [other for other in measured if (other.claim, other.evidence) == (one.claim, one.evidence)]
-        classes = {other.class_: other.effect for other in family if other.class_ != "all" and other.effect}
+        classes = {o.class_: o.effect for o in family if o.class_ != "all" and o.effect and not o.unmet}
         if (wider := overall(word, list(classes.values()), one.smallest_effect)) != word:
             word, reason = wider, _sides(classes)
-    if one.unmet and word == "supported":
+    if one.unmet and word in ("supported", "contradicted"):
         word = "mixed"
     return word, "; ".join(filter(None, (reason, one.unmet, one.reason)))
 

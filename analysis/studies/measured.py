@@ -17,8 +17,8 @@ class Measured:
     ``claim`` and ``source`` as in DESIGN 6; ``class_`` is ``all`` or the name of a class. ``effect`` is signed so that
     the source predicts > 0, in ``unit``, and judged against ``smallest_effect``; ``control`` must come out null, and is
     None where the claim has none. Where nothing could be measured ``effect`` is None and ``reason`` says why; beside an
-    effect it is a remark. ``unmet``: something else that the sentence asks for and that does not hold, in words: then
-    what the effect would support is ``mixed``. Further measures of a claim are named ``class-channels: agreement``.
+    effect it is a remark. ``unmet``: something else that the sentence asks for and that does not hold, or a rival
+    explanation that does: then what the effect would support or contradict is ``mixed``. Further measures of a claim are named ``class-channels: agreement``.
     """
 
     claim: str

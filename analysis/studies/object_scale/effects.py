@@ -45,7 +45,7 @@ def small_objects(objects: pd.DataFrame, objects_redrawn: pd.DataFrame | None = 
     Effect: mean weight of the branch of the largest scale, smallest less largest quarter by area within class, less
     the same at the placebo; objects below one cell are left out. Control: the same with the redrawn head.
 
-    An effect beyond delta is no answer yet where ``reason`` says why: it is not on the objects but where the placebo
+    An effect beyond delta is no answer yet where ``unmet`` says why: it is not on the objects but where the placebo
     lies; or it does not come out the same a cell inside the outlines (the contour, and cells that a small object shares
     with what is round it, are rival explanations); or the weight rises, and the branch yet wins on fewer than half of
     the smallest quarter, so it does not carry it.
@@ -57,7 +57,7 @@ def large_objects(objects: pd.DataFrame, objects_redrawn: pd.DataFrame | None = 
     """The mirror: the smallest branch, largest less smallest quarter. With two scales it would be the same test.
 
     A last row ``background``: mean weight of that branch on stuff, by area, less that on the smallest quarters; it has
-    no placebo. ``reason`` as in :func:`small_objects`.
+    no placebo. ``unmet`` as in :func:`small_objects`.
     """
     if objects["scale"].nunique() < 3:
         why = "with two scales the weights are one number: it is the test of small-objects, mirrored"
@@ -98,8 +98,8 @@ def _observed(
         mine = of_class(rows, name)
         effect, reason = estimated(mine, Contrast(side))
         null = None if control is None else estimated(of_class(control, name), Contrast(side))[0]
-        reason = reason if effect is None else _objection(mine, side, effect)
-        measured.append(Measured(claim, source, name, "observed", effect, null, "weight", DELTA, reason))
+        unmet = "" if effect is None else _objection(mine, side, effect)
+        measured.append(Measured(claim, source, name, "observed", effect, null, "weight", DELTA, reason, unmet))
     return measured
 
 
@@ -153,9 +153,10 @@ def _background(objects: pd.DataFrame, redrawn: pd.DataFrame | None) -> Measured
     rows = _stuff_and_small(objects)
     effect, reason = estimated(rows, _stuff_less_small)
     control = None if redrawn is None else estimated(_stuff_and_small(redrawn), _stuff_less_small)[0]
-    if effect is not None and verdict(effect.low, effect.high, DELTA) == "supported":
-        reason = _not_carried_by_stuff(rows[~rows["thing"]])
-    return Measured("large-objects", LARGE_SOURCE, BACKGROUND, "observed", effect, control, "weight", DELTA, reason)
+    supported = effect is not None and verdict(effect.low, effect.high, DELTA) == "supported"
+    unmet = _not_carried_by_stuff(rows[~rows["thing"]]) if supported else ""
+    head = ("large-objects", LARGE_SOURCE, BACKGROUND, "observed")
+    return Measured(*head, effect, control, "weight", DELTA, reason, unmet)
 
 
 def _not_carried_by_stuff(stuff: pd.DataFrame) -> str:
