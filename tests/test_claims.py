@@ -202,6 +202,7 @@ def test_claims_of_both_models(
     assert written == f"written: {out}"
     assert max(map(len, lines)) <= 120
     assert all(sum(line.startswith(f"  {claim.name} ") for line in lines) == 1 for claim in CLAIMS)
+    assert any("“attention beats average and max” (Chen tables 1, 3, 6)" in line for line in lines)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tqdm import tqdm
 
 from analysis.checkpoints import Checkpoint
 from analysis.claims.sentences import CLAIMS, STUDIES, Claim, Kind, find_study
@@ -62,7 +63,7 @@ def claims(checkpoints: Sequence[Checkpoint], data: str, split: str, out: Path |
     rows: list[Row] = []
     behind: list[Result] = []
     for study in STUDIES:
-        outcomes = {one.checkpoint.name: _run(study, one, out) for one in _fitting(study, given)}
+        outcomes = _outcomes(study, _fitting(study, given), out)
         rows += [row for claim in CLAIMS if claim.study == study for row in _rows(claim, given, outcomes)]
         behind += [Result(Tables(one.sources)) for one in outcomes.values() if isinstance(one, Result)]
     verdicts = _in_order(rows).assign(dataset=given[0].dataset.name, split=split, block="all")
@@ -132,6 +133,11 @@ def _fitting(study: str, given: Sequence[Given]) -> list[Given]:
     """The checkpoints of the kind that the study's claims are about."""
     kinds = {claim.model for claim in CLAIMS if claim.study == study}
     return [one for one in given if one.kind in kinds]
+
+
+def _outcomes(study: str, given: Sequence[Given], out: Path | None) -> Outcomes:
+    shown = {"desc": study, "unit": "checkpoint", "leave": False, "disable": Rank.here().rank > 0 or len(given) < 2}
+    return {one.checkpoint.name: _run(study, one, out) for one in tqdm(given, **shown)}
 
 
 def _run(study: str, given: Given, out: Path | None) -> Result | str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,7 +77,8 @@ def claims(
     killed. Several processes share the images: torchrun --nproc-per-node N -m analysis claims ...
 
     supported, contradicted: the 95 % interval lies beyond the smallest effect that matters; negligible: within it.
-    mixed: classes, or observation and intervention, disagree. undecided: too few data; the reason says what would do.
+    mixed: classes, or observation and intervention, disagree, or a rival explanation holds. undecided: too few data for
+    this effect; the reason says which would be found. control failed: the measure finds it also where it cannot be.
 
     Example: attention-analysis claims runs/scale-* --data camvid:../shared/camvid --split blocks --out runs/claims
 
@@ -118,27 +120,30 @@ def _device(name: str) -> str:
 
 
 def _as_text(table: DataFrame) -> str:
-    """One line a claim, under a heading for each recipe or set of recipes."""
+    """Under a heading for each recipe or set of recipes a line a claim, and below it the sentence and the reason."""
     width = max(map(len, table.claim))
-    paragraphs = [_cut(f"  {'claim':{width}}  {'verdict':14}  {'effect, 95 % interval':24} in, and why")]
+    paragraphs = [f"  {'claim':{width}}  {'verdict':14}  effect, 95 % interval"]
     for recipe, rows in table.groupby("recipe", sort=False):
         seeds, blocks = int(rows.n_seeds.max()), int(rows.n_blocks.max())
         head = f"{recipe}: {seeds} seed{'s' * (seeds != 1)}, {blocks} blocks" if recipe else "no checkpoint"
-        lines = [_line(row, width) for _, row in rows.iterrows()]
-        paragraphs.append("\n".join([_cut(head), *map(_cut, lines)]))
+        entries = [line for _, row in rows.iterrows() for line in _entry(row, width)]
+        paragraphs.append("\n".join([textwrap.fill(head, _WIDTH, break_on_hyphens=False), *entries]))
     return "\n\n".join(paragraphs)
 
 
-def _line(row: Series, width: int) -> str:
+def _entry(row: Series, width: int) -> list[str]:
+    from analysis.claims import CLAIMS
+
+    sentences = {claim.name: claim.sentence for claim in CLAIMS}
     interval = "" if math.isnan(row.effect) else "{} [{}, {}]".format(*map(_number, row[["effect", "low", "high"]]))
-    why = "; ".join(filter(None, (row.unit if interval else "", row.reason)))
-    return f"  {row.claim:{width}}  {row.verdict:14}  {interval:24} {why}".rstrip()
+    first = f"  {row.claim:{width}}  {row.verdict:14}  {interval} {row.unit if interval else ''}".rstrip()
+    below = [f"“{sentences[row.claim]}” ({row.source})"] if row.claim in sentences else []
+    below += [row.reason] if row.reason else []
+    margin = " " * (width + 4)
+    filled = [textwrap.fill(text, _WIDTH, initial_indent=margin, subsequent_indent=margin) for text in below]
+    return [first, *filled]
 
 
 def _number(value: float) -> str:
     """Three digits or decimals, whichever are fewer."""
     return f"{value:+.{3 if abs(value) < 1 else 2 if abs(value) < 10 else 1}f}"
-
-
-def _cut(line: str) -> str:
-    return line if len(line) <= _WIDTH else f"{line[: _WIDTH - 1]}…"
