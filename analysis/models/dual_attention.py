@@ -10,6 +10,9 @@ Where the released code departs from the paper, the docstrings below say so. Tap
 and ``fused`` (DESIGN 3). The N x N matrix s is never a tap: its rows follow from ``position.query`` and ``.key``
 (:func:`analysis.measures.attention_rows`).
 
+``permuted_gates=True`` gives both attentions a control, a second gate on what the first one adds in a wrong order:
+E = gate * attended + permuted_gate * permuted(attended) + A. ``*.attended`` stays as it is.
+
     model = DualAttention(classes=19, backbone="resnet101", multi_grid=(4, 8, 16))
     with capture(model, "channel.affinity") as taps:
         output = model(image)        # output.logits, output.auxiliary["position"], output.auxiliary["channel"]
@@ -17,6 +20,7 @@ and ``fused`` (DESIGN 3). The N x N matrix s is never a tap: its rows follow fro
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -43,8 +47,9 @@ class DualAttention(nn.Module):
         self.backbone = make_backbone(spec.backbone, spec.output_stride, spec.multi_grid, spec.skip, spec.stem)
         c_in, c = self.backbone.channels, self.backbone.attention_channels
         self.position_in, self.channel_in = _convolution(c_in, c), _convolution(c_in, c)
-        self.pam = PositionAttention(c) if spec.position else Tap("position.features")
-        self.cam = ChannelAttention(c, spec.form, spec.projections) if spec.channel else Tap("channel.features")
+        self.pam = PositionAttention(c, spec.permuted_gates) if spec.position else Tap("position.features")
+        cam = (c, spec.form, spec.projections, spec.permuted_gates)
+        self.cam = ChannelAttention(*cam) if spec.channel else Tap("channel.features")
         self.position_out, self.channel_out = _convolution(c, c), _convolution(c, c)
         self.fused_tap = Tap("fused")
         self.position_classifier = self.channel_classifier = self.backbone_classifier = None
@@ -77,13 +82,14 @@ class PositionAttention(nn.Module):
     the paper's C (output position j) and ``key_conv`` its B. No 1/sqrt(d). ``gate`` is alpha, shape [1], from 0.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, permuted_gate: bool = False) -> None:
         super().__init__()
         width = max(1, channels // 8)
         self.query = nn.Conv2d(channels, width, 1)
         self.key = nn.Conv2d(channels, width, 1)
         self.value = nn.Conv2d(channels, channels, 1)
         self.gate = nn.Parameter(torch.zeros(1))
+        self.permuted_gate = nn.Parameter(torch.zeros(1)) if permuted_gate else None
         self.features_tap = Tap("position.features")
         self.query_tap, self.key_tap = Tap("position.query"), Tap("position.key")
         self.value_tap, self.attended_tap = Tap("position.value"), Tap("position.attended")
@@ -96,7 +102,7 @@ class PositionAttention(nn.Module):
         value = self.value_tap(self.value(features))
         flat = None if labels is None else labels.flatten(1)
         attended = position_attention(query.flatten(2), key.flatten(2), value.flatten(2), flat, rule)
-        return self.gate * self.attended_tap(attended.view_as(value)) + features
+        return gated(self, self.attended_tap(attended.view_as(value)), features)
 
 
 class ChannelAttention(nn.Module):
@@ -110,7 +116,9 @@ class ChannelAttention(nn.Module):
     against them (section 3.3).
     """
 
-    def __init__(self, channels: int, form: ChannelForm = "released", projections: bool = False) -> None:
+    def __init__(
+        self, channels: int, form: ChannelForm = "released", projections: bool = False, permuted_gate: bool = False
+    ) -> None:
         super().__init__()
         if form not in ("paper", "released"):
             raise AnalysisError(f"the form of channel attention is 'paper' or 'released', not {form!r}")
@@ -118,6 +126,7 @@ class ChannelAttention(nn.Module):
         names = ("query", "key", "value") if projections else ()
         self.projections = nn.ModuleDict({name: nn.Conv2d(channels, channels, 1) for name in names})
         self.gate = nn.Parameter(torch.zeros(1))
+        self.permuted_gate = nn.Parameter(torch.zeros(1)) if permuted_gate else None
         self.features_tap = Tap("channel.features")
         self.energy_tap, self.affinity_tap = Tap("channel.energy"), Tap("channel.affinity")
         self.attended_tap = Tap("channel.attended")
@@ -130,25 +139,54 @@ class ChannelAttention(nn.Module):
             energy = self.energy_tap(widened(query) @ widened(key).transpose(1, 2))
             affinity = self.affinity_tap(torch.softmax(energy if self.form == "paper" else -energy, dim=-1))
             attended = affinity @ widened(value)
-        attended = self.attended_tap(attended.to(features.dtype).view_as(features))
-        return self.gate * attended + features
+        return gated(self, self.attended_tap(attended.to(features.dtype).view_as(features)), features)
 
     def _project(self, name: str, features: Tensor) -> Tensor:
         return self.projections[name](features) if name in self.projections else features
 
 
-#: The path of each gate: the first word of its taps.
-GATED_PATHS = {"alpha": "position", "beta": "channel"}
+Attention = PositionAttention | ChannelAttention
+
+
+def gated(module: Attention, attended: Tensor, features: Tensor, zeroed: Collection[str] = ()) -> Tensor:
+    """The end of a path: ``attended, features [B, C, h, w]`` to gate * attended + features, and the control if any.
+
+    ``zeroed``: of ``gate`` and ``permuted_gate`` those that are taken as 0.
+    """
+    if "gate" not in zeroed:
+        features = module.gate * attended + features
+    if module.permuted_gate is not None and "permuted_gate" not in zeroed:
+        dim = 2 if isinstance(module, PositionAttention) else 1
+        features = module.permuted_gate * permuted(attended.flatten(2), dim).view_as(attended) + features
+    return features
+
+
+def permuted(x: Tensor, dim: int) -> Tensor:
+    """``x`` in another order along ``dim``, drawn once and for all for its length: the same on every device."""
+    n = x.shape[dim]
+    return x.index_select(dim, torch.randperm(n, generator=torch.Generator().manual_seed(n)).to(x.device))
+
+
+#: The path of each gate, and of its control: the first word of its taps.
+GATED_PATHS = {"alpha": "position", "beta": "channel", "alpha_permuted": "position", "beta_permuted": "channel"}
 
 
 def gates(model: nn.Module) -> dict[str, nn.Parameter]:
     """The learned scalars of a model's first residual attention paths: ``alpha`` (position) and ``beta`` (channel)."""
-    found: dict[str, nn.Parameter] = {}
+    return {name: module.gate for name, module in _attentions(model).items()}
+
+
+def permuted_gates(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Their controls, ``alpha_permuted`` and ``beta_permuted``; none where the spec has no ``permuted_gates``."""
+    found = {f"{name}_permuted": module.permuted_gate for name, module in _attentions(model).items()}
+    return {name: gate for name, gate in found.items() if gate is not None}
+
+
+def _attentions(model: nn.Module) -> dict[str, Attention]:
+    found: dict[str, Attention] = {}
     for module in model.modules():
-        if isinstance(module, PositionAttention):
-            found.setdefault("alpha", module.gate)
-        elif isinstance(module, ChannelAttention):
-            found.setdefault("beta", module.gate)
+        if isinstance(module, PositionAttention | ChannelAttention):
+            found.setdefault("alpha" if isinstance(module, PositionAttention) else "beta", module)
     return found
 
 

@@ -68,6 +68,7 @@ class DualSpec:
     channel: bool = True
     form: ChannelForm = "released"
     projections: bool = False
+    permuted_gates: bool = False  # a control in the same training: a second gate on the attended path permuted
     output_stride: int = 8
     skip: bool = False
     stem: Stem = "plain"  # of a ResNet: one 7x7 convolution, or three 3x3
@@ -76,7 +77,6 @@ class DualSpec:
     input: InputSpec = InputSpec()
 
 
-_FLAGS = ("position", "channel", "projections", "skip", "path_classifiers", "auxiliary_head", "native_loss")
 Spec = ScaleSpec | DualSpec
 KINDS: dict[str, type[ScaleSpec] | type[DualSpec]] = {"scale_attention": ScaleSpec, "dual_attention": DualSpec}
 
@@ -106,8 +106,9 @@ def spec_from_json(text: str) -> Spec:
         raise AnalysisError(f"not a model spec of this project: {text[:60]!r}")
     kind = KINDS[fields.pop("kind")]
     fields["input"] = check_input(spec_from_fields(InputSpec, dict(fields.get("input") or {})))
-    if not all(type(fields.get(name, False)) is bool for name in _FLAGS):
-        raise AnalysisError(f"not a model spec of this project: one of {', '.join(_FLAGS)} is neither true nor false")
+    flags = [field.name for field in dataclasses.fields(kind) if isinstance(field.default, bool)]
+    if not all(type(fields.get(name, False)) is bool for name in flags):
+        raise AnalysisError(f"not a model spec of this project: one of {', '.join(flags)} is neither true nor false")
     return spec_from_fields(kind, fields)
 
 

@@ -1,7 +1,8 @@
 """The history of a training: one row a step, with both gates, their gradients and what they really add.
 
 Columns: step, epoch, loss, loss_<name>, learning_rate, alpha, beta, alpha_grad, beta_grad, alpha_contribution,
-beta_contribution; gate columns are absent where the model has no such gate. Values are those before the update.
+beta_contribution, and the same of alpha_permuted and beta_permuted where the recipe has ``model.permuted_gates``; gate
+columns are absent where the model has no such gate. Values are those before the update.
 A relative contribution is |gate * attended| / |input| over the batch (DESIGN 1), the first
 process's where there are several.
 """
@@ -16,13 +17,13 @@ from torch import Tensor, nn
 
 from analysis.measures import relative_contribution
 from analysis.models import gates
-from analysis.models.dual_attention import GATED_PATHS
+from analysis.models.dual_attention import GATED_PATHS, permuted_gates
 
 #: The columns of the table that hold numbers, besides loss_<name> (DESIGN 5).
 NUMBERS = (
     "loss",
     "learning_rate",
-    *(f"{gate}{kind}" for kind in ("", "_grad", "_contribution") for gate in GATED_PATHS),
+    *(f"{gate}{kind}" for kind in ("", "_grad", "_contribution") for gate in ("alpha", "beta")),
 )
 #: The identity of a training that nothing is known of.
 UNKNOWN = {"checkpoint": "unknown", "recipe": "unknown", "seed": None, "dataset": "unknown", "split": "unknown"}
@@ -34,9 +35,9 @@ def contribution_taps(model: nn.Module) -> list[str]:
 
 
 def gate_columns(model: nn.Module, taps: Mapping[str, Tensor]) -> dict[str, float]:
-    """Value, gradient and relative contribution of every gate, after the backward pass."""
+    """Value, gradient and relative contribution of every gate, after the backward pass; permuting keeps the norm."""
     columns: dict[str, float] = {}
-    for name, gate in gates(model).items():
+    for name, gate in (gates(model) | permuted_gates(model)).items():
         path = GATED_PATHS[name]
         added = relative_contribution(gate.detach(), taps[f"{path}.attended"], taps[f"{path}.features"])
         columns[name] = gate.item()

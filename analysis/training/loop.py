@@ -22,6 +22,7 @@ from analysis.errors import AnalysisError
 from analysis.evaluation import evaluate
 from analysis.models import Model, build, gates
 from analysis.models.backbones import Light
+from analysis.models.dual_attention import permuted_gates
 from analysis.models.inference import normalise
 from analysis.taps import capture
 from analysis.training.batches import Augmented, Steps, loader, mix
@@ -220,7 +221,7 @@ def fitted(recipe: Recipe, dataset: Dataset, validation: Dataset) -> Recipe:
 
 def make_optimizer(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
     """Parameter groups by learning-rate factor; gates carry no weight decay."""
-    scalars = {id(gate) for gate in gates(model).values()}
+    scalars = {id(gate) for gate in (gates(model) | permuted_gates(model)).values()}
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         key = (_factor(name, model, recipe), id(parameter) not in scalars)
