@@ -20,7 +20,8 @@ from pathlib import Path
 import pandas as pd
 import tyro
 
-from analysis.store import command_line, read_provenance, read_table, write_table
+from analysis.claims import headlines
+from analysis.store import command_line, read_provenance, read_table, replacing, write_table
 
 RUNS, STORED = Path("runs/reproduction"), Path("data/reproduction")
 #: Name to recipe and flags, in the order in which they are trained.
@@ -88,6 +89,61 @@ def store(runs: Path = RUNS, claimed: Path = RUNS / "claims", out: Path = STORED
         write_table(table, out / f"{name}.parquet", {"command": command_line()})
     source = claimed / "claims.parquet"
     write_table(read_table(source), out / "claims.parquet", read_provenance(source))
+    with replacing(out / "README.md") as temporary:
+        temporary.write_text(card(read_table(out / "metrics.parquet"), read_table(source)), encoding="utf-8")
+
+
+def card(metrics: pd.DataFrame, claims: pd.DataFrame) -> str:
+    """What was trained and what the claims say, as a page."""
+    last = metrics[metrics["step"] == metrics.groupby("checkpoint")["step"].transform("max")]
+    by_run = last[last["size_bin"] == "all"].assign(recipe=last["recipe"].map(_short))
+    scores = by_run.groupby(["recipe", "seed", "split"])["iou"].mean().unstack("split").mul(100).round(1)
+    return "\n".join([_INTRODUCTION, _markdown(scores.reset_index()), *_sections(claims)]) + "\n"
+
+
+_INTRODUCTION = """# What the claims say of our CamVid runs
+
+    python benchmarks/reproduce.py train  --data camvid:../shared/camvid
+    python benchmarks/reproduce.py claims --data camvid:../shared/camvid
+    python benchmarks/reproduce.py store
+
+This page and the tables beside it are what these commands leave: `history.parquet` (a row a training step),
+`metrics.parquet` (IoU per class, on the fold that was not trained on) and `claims.parquet` (a row for each claim, class
+and kind of evidence). Twenty-second stretches of video are the blocks; each training saw one half of them and is
+measured on the other. `analysis.claims.CLAIMS` has the sentences.
+
+mIoU in per cent, by the fold it is measured on:
+"""
+
+
+def _sections(claims: pd.DataFrame) -> Iterator[str]:
+    for recipe, rows in headlines(claims).groupby("recipe", sort=False):
+        yield f"\n## {' and '.join(map(_short, str(recipe).split(', ')))}\n"
+        yield _markdown(pd.DataFrame([_claim_row(row) for _, row in rows.iterrows()]))
+
+
+def _claim_row(row: pd.Series) -> dict[str, str]:
+    measured = pd.notna(row["effect"])
+    interval = f"{row['effect']:+.3g} [{row['low']:+.3g}, {row['high']:+.3g}] {row['unit']}" if measured else ""
+    n = f"{row['n_seeds']} × {row['n_blocks']}" if row["n_blocks"] else ""
+    return {
+        "claim": row["claim"],
+        "verdict": row["verdict"],
+        "effect, 95 % interval": interval,
+        "smallest": f"{row['smallest_effect']:g}",
+        "seeds × blocks": n,
+        "why": row["reason"],
+    }
+
+
+def _short(recipe: str) -> str:
+    """The label without what only says where a run was saved."""
+    return recipe.split(" split=")[0] + "".join(f" {word}" for word in recipe.split() if word.startswith("model."))
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    lines = [table.columns, ["---"] * len(table.columns), *table.fillna("").to_numpy()]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def _run(arguments: list[str]) -> None:
