@@ -14,11 +14,12 @@ Evidence = Literal["observed", "intervention"]
 class Measured:
     """One row of the claims table without its verdict: effect and control of a claim, for one class and evidence.
 
-    ``claim`` and ``source`` as in DESIGN 6; ``class_`` is ``all`` or the name of a class. ``effect`` is signed so that
-    the source predicts > 0, in ``unit``, and judged against ``smallest_effect``; ``control`` must come out null, and is
-    None where the claim has none. Where nothing could be measured ``effect`` is None and ``reason`` says why; beside an
-    effect it is a remark. ``unmet``: something else that the sentence asks for and that does not hold, or a rival
-    explanation that does: then what the effect would support or contradict is ``mixed``. Further measures of a claim are named ``class-channels: agreement``.
+    ``claim`` and ``source`` as in DESIGN 6; ``class_`` is ``all`` or the name of a class. ``effect`` is signed so
+    that the source predicts > 0, in ``unit``, and judged against ``smallest_effect``; ``control`` must come out null,
+    and is None where the claim has none. Where nothing could be measured ``effect`` is None and ``reason`` says why;
+    beside an effect it is a remark. ``unmet``: something else that the sentence asks for and that does not hold, or a
+    rival explanation that does: then what the effect would support or contradict is ``mixed``. Further measures of a
+    claim are named ``class-channels: agreement``.
     """
 
     claim: str

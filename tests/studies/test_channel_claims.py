@@ -5,12 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from planted_channels import CLASSES, TRUTH, sums_table
+from planted_channels import CLASSES, TRUTH, ablation_table, sums_table
 
 from analysis.statistics import Estimate, estimate, verdict
 from analysis.studies.channel_groups import bare_channels, class_channels
+from analysis.studies.channel_groups.claims import group_ablations
 from analysis.studies.channel_groups.effects import OfSums, excess, relation
 from analysis.studies.measured import Measured
+
+
+def measured(sums: pd.DataFrame) -> list[Measured]:
+    return class_channels(sums, ablation_table(0.1))
 
 
 def words(rows: list[Measured]) -> dict[tuple[str, str], str]:
@@ -20,6 +25,11 @@ def words(rows: list[Measured]) -> dict[tuple[str, str], str]:
         key: verdict(one.effect.low, one.effect.high, one.smallest_effect) if one.effect else one.reason
         for key, one in known.items()
     }
+
+
+def by_claim(rows: list[Measured]) -> dict[str, Measured]:
+    """What was observed over all classes."""
+    return {one.claim: one for one in rows if one.class_ == "all" and one.evidence == "observed"}
 
 
 def test_relation_of_known_matrices() -> None:
@@ -36,26 +46,38 @@ def test_relation_of_known_matrices() -> None:
 
 
 def test_affinity_that_follows_classes_is_supported() -> None:
-    rows = class_channels(sums_table(0.2))
+    rows = measured(sums_table(0.2))
     found = words(rows)
-    assert {name for claim, name in found if claim == "class-channels"} == {"all", *CLASSES}
-    assert all(word == "supported" for (claim, _), word in found.items() if claim == "class-channels")
-    assert all(word == "supported" for (claim, _), word in found.items() if claim == "class-channels: beyond controls")
-    assert rows[0].control is not None and abs(rows[0].control.effect) < 0.02
+    for claim in ("class-channels", "class-channels: affinity"):
+        mine = {name: word for (one, name), word in found.items() if one == claim}
+        assert mine == dict.fromkeys(["all", *CLASSES], "supported")
+    control = by_claim(rows)["class-channels: affinity"].control
+    assert control is not None and abs(control.effect) < 0.02
+    assert rows[0].reason.endswith("of an untrained branch's") and not rows[0].unmet
 
 
 def test_the_released_form_relates_channels_of_other_classes() -> None:
-    assert words(class_channels(sums_table(0.2, "released")))["class-channels", "all"] == "contradicted"
+    found = words(measured(sums_table(0.2, "released")))
+    assert found["class-channels", "all"] == found["class-channels: affinity", "all"] == "contradicted"
 
 
 def test_features_that_know_classes_without_training_fail_the_control() -> None:
-    rows = class_channels(sums_table(0.2, control=0.2))
-    assert rows[0].control is not None and rows[0].control.low > 0.05
-    assert words(rows)["class-channels: beyond controls", "all"] == "negligible"
+    rows = measured(sums_table(0.2, control=0.2))
+    control = by_claim(rows)["class-channels: affinity"].control
+    assert control is not None and control.low > 0.05
+    assert words(rows)["class-channels", "all"] == "negligible"
+
+
+def test_controls_on_either_side_of_the_effect_are_a_rival_explanation() -> None:
+    high, low = sums_table(0.2), sums_table(0.1)
+    sums = pd.concat([low[low["path"] == "channel"], high[high["path"] == "channel"].assign(path="position")])
+    sums = pd.concat([sums, sums_table(0.0).query("path == 'untrained'")], ignore_index=True)
+    row = measured(sums)[0]
+    assert row.unmet.startswith("less the other control ")
 
 
 def test_noise_relates_nothing() -> None:
-    found = words(class_channels(sums_table(0.0)))
+    found = words(measured(sums_table(0.0)))
     assert "supported" not in found.values() and found["class-channels", "all"] == "negligible"
 
 
@@ -68,13 +90,24 @@ def test_false_positives_are_rare_and_planted_relations_are_found() -> None:
 
 
 def test_a_module_that_gathers_its_class_raises_selectivity_and_a_closed_gate_changes_nothing() -> None:
-    gathering = {one.claim: one for one in class_channels(sums_table(0.1, gate=3.0, scale=1.5)) if one.class_ == "all"}
+    gathering = by_claim(measured(sums_table(0.1, gate=3.0, scale=1.5)))
     raised = gathering["class-channels: selectivity"].effect
     assert raised is not None and raised.low > 0.03
-    closed = {one.claim: one for one in class_channels(sums_table(0.1, gate=0.0)) if one.class_ == "all"}
+    closed = by_claim(measured(sums_table(0.1, gate=0.0)))
     for claim in ("class-channels: selectivity", "class-channels: agreement"):
         effect = closed[claim].effect
         assert effect is not None and (effect.effect, effect.low, effect.high) == (0, 0, 0)
+
+
+def test_a_group_that_only_its_class_needs_is_found_by_ablation() -> None:
+    rows = {one.class_: one for one in group_ablations(ablation_table(0.1), ["all", *CLASSES])}
+    for name in ("all", *CLASSES):
+        effect = rows[name].effect
+        assert effect is not None and (effect.effect, effect.low, effect.n_blocks) == pytest.approx((10, 10, 8))
+    table = pd.concat([ablation_table(0.1), ablation_table(0.1, "other").query("`class` != 'b'")], ignore_index=True)
+    rows = {one.class_: one for one in group_ablations(table, ["all", *CLASSES])}
+    assert rows["all"].effect and rows["a"].effect and rows["b"].effect is None
+    assert rows["b"].reason == "no group of channels of other is most selective for b"
 
 
 def related(table: pd.DataFrame) -> Estimate:
@@ -93,17 +126,20 @@ def test_two_folds_of_a_training_are_measured_apart() -> None:
 
 
 def test_too_few_blocks_say_so() -> None:
-    row = class_channels(sums_table(0.2, blocks=4))[0]
+    row = measured(sums_table(0.2, blocks=4))[0]
     assert row.effect is None and "blocks" in row.reason
 
 
 def test_bare_channels_compares_trainings_with_and_without_projections() -> None:
     bare = sums_table(0.2)
-    alone = bare_channels(bare)
+    ablation = pd.concat([ablation_table(0.1), ablation_table(0.1, "projected")], ignore_index=True)
+    alone = bare_channels(bare, ablation)
     assert all(one.effect is None and "projections=False" in one.reason for one in alone)
     projected = sums_table(0.0, seed=1).assign(checkpoint="projected", recipe="made projections", projections=True)
-    rows = bare_channels(pd.concat([bare, projected], ignore_index=True))
+    rows = bare_channels(pd.concat([bare, projected], ignore_index=True), ablation)
     assert rows[0].effect is not None and rows[0].effect.low > 0.05
     reverse = pd.concat([bare.assign(projections=True), projected.assign(projections=False)], ignore_index=True)
-    other = bare_channels(reverse)[0].effect
+    other = bare_channels(reverse, ablation)[0].effect
     assert other is not None and other.effect == pytest.approx(-rows[0].effect.effect)
+    unpaired = pd.concat([bare, projected.assign(seed=1), sums_table(0.2, "released")], ignore_index=True)
+    assert bare_channels(unpaired, ablation)[0].reason.endswith("here projections=False, projections=True")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +23,15 @@ from analysis.datasets.sample import read_files
 from analysis.errors import AnalysisError
 from analysis.models import DualAttention, DualSpec, build, predict
 from analysis.models.spec import ChannelForm
-from analysis.studies.channel_groups import channel_groups, class_channels
+from analysis.studies.channel_groups import bare_channels, channel_groups, class_channels
 from analysis.studies.channel_groups.ablation import Ablation
 from analysis.studies.channel_groups.agreement import adjusted_mutual_information
 from analysis.studies.channel_groups.concentration import affinity_of, concentration, concentrations
-from analysis.studies.channel_groups.groups import responsive, silhouette, stable_groups
+from analysis.studies.channel_groups.groups import responsive, stable_groups
+from analysis.studies.channel_groups.resolution import crops, training_crop
 from analysis.studies.channel_groups.selectivity import chosen_cells, class_auc, label_on_grid
-from analysis.studies.channel_groups.sums import MAX_STRETCHES, members, stretches
+from analysis.studies.channel_groups.sums import MAX_STRETCHES, Cells, members, stretches, sums_of
+from analysis.studies.miou import miou
 
 DEMO = Path(__file__).parents[2] / "data" / "demo"
 
@@ -49,14 +53,19 @@ def test_planted_groups_are_recovered_with_their_number() -> None:
         stable_groups(*moments(sums_table(0.2)), number=24)
 
 
+def test_noise_and_few_blocks_have_no_stable_group() -> None:
+    for sums in (sums_table(0.0), sums_table(0.2, blocks=5)):  # of few blocks nothing can be said
+        grouping = stable_groups(*moments(sums))
+        assert len(grouping) == 0 and grouping.alive.all() and (grouping.group == -1).all()
+
+
 def test_dead_channels_belong_to_no_group() -> None:
     moment, mean, images = moments(sums_table(0.2))
     for dead in (3, 20):
         moment[:, dead], moment[:, :, dead], mean[:, dead] = 0, 0, 0
     grouping = stable_groups(moment, mean, images)
-    assert np.flatnonzero(grouping.group < 0).tolist() == [3, 20]
-    alive = grouping.group >= 0
-    assert adjusted_mutual_information(grouping.group[alive], TRUTH[alive]) == 1.0
+    assert np.flatnonzero(grouping.group < 0).tolist() == np.flatnonzero(~grouping.alive).tolist() == [3, 20]
+    assert adjusted_mutual_information(grouping.group[grouping.alive], TRUTH[grouping.alive]) == 1.0
 
 
 def test_a_channel_that_is_constant_is_dead_and_a_weak_one_is_not() -> None:
@@ -65,12 +74,6 @@ def test_a_channel_that_is_constant_is_dead_and_a_weak_one_is_not() -> None:
     assert responsive(moment, mean).tolist() == [True, False, True]
     with pytest.raises(AnalysisError, match="no channel of this path responds"):
         responsive(np.zeros((2, 2)), np.zeros(2))
-
-
-def test_silhouette_is_highest_at_the_planted_groups() -> None:
-    same = (TRUTH[:, None] == TRUTH) * 0.8 + np.eye(len(TRUTH)) * 0.2
-    assert silhouette(same, TRUTH) == pytest.approx(0.8)
-    assert silhouette(same, TRUTH // 2) < silhouette(same, TRUTH) > silhouette(same, np.arange(len(TRUTH)))
 
 
 LABELS = st.lists(st.integers(0, 4), min_size=2, max_size=40)
@@ -175,7 +178,7 @@ def test_ablation_is_the_intervention_on_the_modules_output() -> None:
     group = np.arange(32) % 4
     group[5] = -1
     means = np.linspace(0, 1, 32)
-    study = Ablation(model, CLASSES, group.tolist(), ["a"] * 4, means)
+    study = Ablation(model, CLASSES, group.tolist(), (group >= 0).tolist(), ["a"] * 4, means)
     whole, *ablated = study.logits(sample)
     assert len(ablated) == 16
     torch.testing.assert_close(predict(model, sample.image), resized(whole, model))
@@ -221,12 +224,13 @@ IDENTITY = {"checkpoint", "recipe", "seed", "dataset", "split", "block"}
 
 
 def test_tables_of_the_demo_are_the_same_from_parts_and_in_memory(tmp_path: Path) -> None:
-    checkpoint, dataset = open_checkpoint(DEMO / "shapes-dual"), open_dataset("shapes", "val")
-    dataset = dataclasses.replace(dataset, items=dataset.items[:6])
+    checkpoint, dataset = open_checkpoint(DEMO / "shapes-dual"), first_scenes()
     result = channel_groups(checkpoint, dataset, groups=4)
     channels, groups = result["channels"], result["channel_groups"]
     named = {"channel", "group", "mean_activation", "dead", "top_class", "selectivity"}
-    assert named | IDENTITY <= set(channels) and len(channels) == 32
+    assert named | IDENTITY == set(channels) and len(channels) == 32
+    selectivity = result["channel_selectivity"].groupby("channel")["selectivity"].max()
+    assert channels["selectivity"].to_numpy() == pytest.approx(selectivity.to_numpy())
     named = {"group", "size", "stability", "class", "selectivity", "iou_drop", "iou_drop_random"}
     assert named | IDENTITY == set(groups) and len(groups) % 5 == 0
     assert groups.drop_duplicates("group")["size"].sum() == (~channels["dead"]).sum()
@@ -239,12 +243,59 @@ def test_tables_of_the_demo_are_the_same_from_parts_and_in_memory(tmp_path: Path
     ablated = {one.class_: one for one in rows if one.evidence == "intervention"}
     assert list(ablated) == ["all", *dataset.classes] and ablated["all"].effect is not None
     for name in set(dataset.classes) - set(again["channel_ablation"]["class"]):
-        assert ablated[name].reason == f"no group of channels is most selective for {name}"
+        assert ablated[name].reason == f"no group of channels of {checkpoint.name} is most selective for {name}"
 
 
-@pytest.mark.slow
-def test_projections_and_a_network_without_labelled_classes_run(tmp_path: Path) -> None:
+def test_a_photograph_is_studied_as_crops_of_the_trainings_size(tmp_path: Path) -> None:
+    shutil.copytree(DEMO / "shapes-dual", tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    crop = config["fields"]["crop"]
+    for size, positions in ((crop, (crop[0] // 8 + 1) * (crop[1] // 8 + 1)), ([400, 65], 33 * 9)):
+        config["fields"]["crop"] = size
+        (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+        checkpoint = open_checkpoint(tmp_path / "run")
+        assert training_crop(checkpoint) == tuple(size)
+        table = channel_groups(checkpoint, first_scenes(), groups=2)["channel_concentration"]
+        assert table.set_index(["form", "factor"]).loc[("paper", 1.0), "positions"] == positions
+    assert training_crop(of(small_model())) is None
+
+
+def test_crops_cover_the_image_and_keep_the_labels_with_the_features() -> None:
+    image = torch.arange(11 * 20).view(1, 11, 20)
+    found = list(crops(image, (6, 8)))
+    assert [tuple(one.shape) for one in found] == [(1, 6, 8)] * 6
+    assert torch.cat([one.flatten() for one in found]).unique().tolist() == image.flatten().tolist()
+    assert torch.equal(next(crops(image, None)), image) and torch.equal(next(crops(image, (30, 30))), image)
+    cam, features = module("paper", 0.5), torch.rand(2, len(TRUTH), 4, 4, generator=torch.Generator().manual_seed(0))
+    label = np.arange(32).reshape(2, 4, 4) % 3
+    both = sums_of(cam, features, Cells(np.arange(32), label.ravel(), 3))
+    apart = [sums_of(cam, features[t : t + 1], Cells(np.arange(16), label[t].ravel(), 3)) for t in (0, 1)]
+    for name in ("energy", "affinity", "moment_before", "mean_after"):
+        mean = (getattr(apart[0], name) + getattr(apart[1], name)) / 2
+        np.testing.assert_allclose(getattr(both, name), mean, rtol=1e-5)
+    values = features.transpose(0, 1).flatten(1).numpy()
+    assert both.images == 1 and both.auc_before == pytest.approx(class_auc(values, label.ravel(), 3)[0])
+
+
+def first_scenes() -> Dataset:
     dataset = open_dataset("shapes", "val")
-    dataset = dataclasses.replace(dataset, items=dataset.items[:6])
-    result = channel_groups(of(small_model(projections=True)), dataset, ablation=False)
-    assert result["channel_sums"]["projections"].all() and result["channel_groups"]["iou_drop"].isna().all()
+    return dataclasses.replace(dataset, items=dataset.items[:6])
+
+
+def test_bare_channels_is_measured_on_checkpoints_with_and_without_projections() -> None:
+    scenes = first_scenes()
+    bare, projected = (
+        channel_groups(of(small_model(projections=one), f"{one}.safetensors"), scenes) for one in (False, True)
+    )
+    assert projected["channel_sums"]["projections"].all()
+    names = ("channel_sums", "channel_ablation")
+    alone = bare_channels(*(bare[name] for name in names))
+    assert [(one.evidence, one.effect) for one in alone] == [("observed", None), ("intervention", None)]
+    assert alone[0].reason.endswith("here projections=False")
+    both = (pd.concat([bare[name], projected[name]], ignore_index=True) for name in names)
+    rows = {(one.class_, one.evidence): one for one in bare_channels(*both)}
+    observed, retrained = rows["all", "observed"].effect, rows["all", "intervention"].effect
+    assert observed and retrained and observed.n_blocks == retrained.n_blocks == 6
+    iou = [100 * miou(one["channel_ablation"].query("group == -1"), np.ones((1, 6)))[0] for one in (bare, projected)]
+    assert retrained.effect == pytest.approx(iou[0] - iou[1])
+    assert list(bare["channel_groups"]) == list(projected["channel_groups"])

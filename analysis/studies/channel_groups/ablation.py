@@ -1,7 +1,8 @@
 """Pass 2, the intervention: a group's channels are replaced by their means, after the module; what is lost, and where?
 
-Random sets of as many live channels are replaced likewise. The convolution after the module is linear, so that each
-replacement costs a convolution of the replaced channels alone, and not a forward.
+Photographs enter whole, as they do where IoU is reported. Random sets of as many live channels are replaced likewise.
+The convolution after the module is linear, so that each replacement costs a convolution of the replaced channels alone,
+and not a forward.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ _RANDOM = 3  # random sets for each group
 
 @dataclass(eq=False)
 class Ablation:
-    """The study of pass 2. ``group [C]`` as in ``channels``, ``group_class`` a class name each, ``means [C]``."""
+    """The study of pass 2. ``group``, ``alive`` and ``means`` are of channels, ``group_class`` of groups."""
 
     model: DualAttention
     classes: tuple[str, ...]
     group: list[int]
+    alive: list[bool]
     group_class: list[str]
     means: np.ndarray
     name: str = "channel_ablation"
@@ -45,7 +47,8 @@ class Ablation:
         rows = []
         for (group, draw, _), logits in zip(self._replaced, self.logits(sample), strict=True):
             logits = resize(logits.float(), label.shape, self.model.spec.input.align_corners)
-            counts = confusion_rows(logits[0].argmax(dim=0).cpu().numpy(), label, self.classes)
+            prediction = logits[0].cpu().numpy().argmax(axis=0)  # four times as fast as torch's along this axis
+            counts = confusion_rows(prediction, label, self.classes)
             of_class = "" if group == WHOLE else self.group_class[group]
             rows.append({"image": sample.name, "group": group, "draw": draw, "class": of_class, **counts})
         return {"channel_ablation": pd.DataFrame(rows)}
@@ -69,7 +72,7 @@ class Ablation:
     def _replaced(self) -> list[tuple[int, int, np.ndarray]]:
         """Group, draw and channels of every replacement."""
         group, rng = np.asarray(self.group), np.random.default_rng(0)
-        alive = np.flatnonzero(group >= 0)
+        alive = np.flatnonzero(self.alive)
         found = [(WHOLE, 0, np.zeros(0, int))]
         for g in range(len(self.group_class)):
             own = np.flatnonzero(group == g)
@@ -104,4 +107,5 @@ def drops(table: pd.DataFrame) -> pd.DataFrame:
     lost = pd.DataFrame(100 * (iou[sums["group"] == WHOLE] - iou), columns=class_names(table))
     long = lost.assign(group=sums["group"], random=sums["draw"] > 0).melt(["group", "random"], var_name="class")
     wide = long[long["group"] != WHOLE].pivot_table("value", ["group", "class"], "random", dropna=False)
-    return wide.rename(columns={False: "iou_drop", True: "iou_drop_random"}).reset_index().rename_axis(columns=None)
+    wide = wide.rename(columns={False: "iou_drop", True: "iou_drop_random"}).rename_axis(columns=None)
+    return wide.reindex(columns=["iou_drop", "iou_drop_random"]).reset_index()

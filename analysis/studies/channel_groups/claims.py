@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.errors import AnalysisError
 from analysis.statistics import Effect, Estimate, Weights, estimate
+from analysis.studies.channel_groups.ablation import WHOLE
 from analysis.studies.channel_groups.effects import (
     Ablated,
     OfSums,
@@ -23,7 +24,7 @@ from analysis.studies.measured import Evidence, Measured
 from analysis.studies.miou import miou
 
 SOURCE = "Fu §3.3, user question"
-#: DESIGN 6: share of affinity, area under the curve, AMI; points of IoU.
+#: DESIGN 6: share of affinity, area under the curve, AMI; points of IoU; points of mIoU.
 SMALLEST, SMALLEST_POINTS = 0.05, 1.0
 SMALLEST_MIOU = 0.5
 
@@ -38,15 +39,17 @@ class _Sentence:
     smallest_effect: float
     source: str = SOURCE
 
-    def row(self, class_: str, effect: Estimate | str, control: Estimate | None = None) -> Measured:
-        """The row of one class; a string says why there is no effect."""
-        known, reason = (None, effect) if isinstance(effect, str) else (effect, "")
-        shared = (self.unit, self.smallest_effect, reason)
+    def row(
+        self, class_: str, effect: Estimate | str, control: Estimate | None = None, reason: str = "", unmet: str = ""
+    ) -> Measured:
+        """The row of one class; a string instead of an effect says why there is none."""
+        known, reason = (None, effect) if isinstance(effect, str) else (effect, reason)
+        shared = (self.unit, self.smallest_effect, reason, unmet)
         return Measured(self.claim, self.source, class_, self.evidence, known, control, *shared)
 
 
-_RELATION = _Sentence("class-channels", "observed", "share of affinity", SMALLEST)
-_BEYOND = dataclasses.replace(_RELATION, claim="class-channels: beyond controls")
+_BEYOND = _Sentence("class-channels", "observed", "share of affinity", SMALLEST)
+_RELATION = dataclasses.replace(_BEYOND, claim="class-channels: affinity")
 _SELECTIVITY = _Sentence("class-channels: selectivity", "observed", "area under the ROC curve", SMALLEST)
 _AGREEMENT = _Sentence("class-channels: agreement", "observed", "adjusted mutual information", SMALLEST)
 _ABLATION = _Sentence("class-channels", "intervention", "points of IoU", SMALLEST_POINTS)
@@ -54,32 +57,41 @@ _BARE = _Sentence("bare-channels", "observed", "share of affinity", SMALLEST, "F
 _BARE_MIOU = dataclasses.replace(_BARE, evidence="intervention", unit="points of mIoU", smallest_effect=SMALLEST_MIOU)
 
 
-def class_channels(channel_sums: pd.DataFrame, channel_ablation: pd.DataFrame | None = None) -> list[Measured]:
-    """The rows of ``class-channels`` for one recipe: measure (a), the ablation, and three sentences of their own.
+def class_channels(channel_sums: pd.DataFrame, channel_ablation: pd.DataFrame) -> list[Measured]:
+    """The rows of ``class-channels`` for one recipe, of tables of any number of its checkpoints.
 
-    Tables of any number of checkpoints of the recipe. The control is the more extreme of two: the same module on the
-    position branch's features, and on those of an untrained channel branch. ``class-channels: beyond controls`` is
-    measure (a) less that of the higher control: affinity is a function of the features, and any features that know
-    classes, trained with the module or not, have channels whose energies follow them. ``: selectivity`` and
-    ``: agreement`` are measure (b).
+    Affinity is a function of the features, and channels of any features that know classes have energies which follow
+    them: measure (a) of features that channel attention never trained is not 0, and its control cannot come out null.
+    The claim's own row is therefore measure (a) less that of its controls, images paired: the same module on the
+    features of the position branch, and on those of a channel branch drawn anew. ``class-channels: affinity`` is
+    measure (a) itself, ``: selectivity`` and ``: agreement`` are measure (b), each with the more extreme control;
+    "minus the same with the gate at 0" takes nothing off (b), as the module is then the identity.
     """
     names = _with_all(_classes(channel_sums))
     sums = channel_sums.reset_index(drop=True)
     related, selective = OfSums(relation), OfSums(selectivity_change)
-    rows = [_observed(_RELATION, sums, related.of(i), name) for i, name in names]
-    rows += [_BEYOND.row(name, _beyond(sums, related.of(i))) for i, name in names]
+    rows = [_beyond(sums, related.of(i), name) for i, name in names]
+    ablated = group_ablations(channel_ablation, [name for _, name in names])
+    rows += [*ablated, *(_observed(_RELATION, sums, related.of(i), name) for i, name in names)]
     rows += [_observed(_SELECTIVITY, sums, selective.of(i), name) for i, name in names]
-    rows.append(_observed(_AGREEMENT, sums, OfSums(agreement_change).of(0), "all"))
-    if channel_ablation is None:
-        return [*rows, _ABLATION.row("all", "the groups were not ablated")]
-    images = per_image(channel_ablation)
-    return [*rows, *(_ablated(images, channel_ablation["class"], name) for _, name in names)]
+    return [*rows, _observed(_AGREEMENT, sums, OfSums(agreement_change).of(0), "all")]
 
 
-def _ablated(images: pd.DataFrame, group_classes: pd.Series, name: str) -> Measured:
-    if name != "all" and not (group_classes == name).any():
-        return _ABLATION.row(name, f"no group of channels is most selective for {name}")
-    return _ABLATION.row(name, _try(images, Ablated(None if name == "all" else name)))
+def group_ablations(table: pd.DataFrame, names: Sequence[str]) -> list[Measured]:
+    """The intervention, of a table ``channel_ablation``: a row for each of ``names``, ``all`` or a class."""
+    images = per_image(table)
+    groups = table.groupby("checkpoint", sort=False)["class"].unique()
+    return [_ABLATION.row(name, _lacking(groups, name) or _try(images, Ablated(name))) for name in names]
+
+
+def _lacking(groups: pd.Series, name: str) -> str:
+    """Why a class cannot be ablated: a checkpoint without a group for it, of ``groups``, the classes of each."""
+    there = {checkpoint: {one for one in found if name in ("all", one)} - {""} for checkpoint, found in groups.items()}
+    without = next((checkpoint for checkpoint, found in there.items() if not found), None)
+    if without is None:
+        return ""
+    what = "comes back in other stretches of images" if name == "all" else f"is most selective for {name}"
+    return f"no group of channels of {without} {what}"
 
 
 def _classes(sums: pd.DataFrame) -> tuple[str, ...]:
@@ -94,24 +106,28 @@ def _with_all(names: Sequence[str]) -> list[tuple[int, str]]:
     return list(enumerate(["all", *names]))
 
 
+def _beyond(sums: pd.DataFrame, measure: Effect, name: str) -> Measured:
+    """Measure (a) less that of the control which leaves the least of it; the other one must not say the opposite."""
+    own, *controls = (_of_path(sums, path, measure) for path in PATHS)
+    found = [_less(sums, control, measure) for control in PATHS[1:]]
+    if reason := next((one for one in (own, *controls, *found) if isinstance(one, str)), ""):
+        return _BEYOND.row(name, reason)
+    least, other = sorted((one for one in found if isinstance(one, Estimate)), key=lambda one: max(one.low, -one.high))
+    values = [f"{one.effect:+.3f}" for one in (own, *controls) if isinstance(one, Estimate)]
+    reason = "{} here, {} of the position branch's features, {} of an untrained branch's".format(*values)
+    unmet = f"less the other control {other.effect:+.3f}" if other.effect * least.effect < 0 else ""
+    return _BEYOND.row(name, least, reason=reason, unmet=unmet)
+
+
+def _less(sums: pd.DataFrame, control: str, measure: Effect) -> Estimate | str:
+    rows = sums[sums["path"].isin([PATHS[0], control])]
+    return _of_images(_try(rows, _Between(measure, "path", PATHS[0], control)), rows)
+
+
 def _observed(sentence: _Sentence, sums: pd.DataFrame, measure: Effect, name: str) -> Measured:
     effect, *controls = (_of_path(sums, path, measure) for path in PATHS)
     known = [one for one in controls if isinstance(one, Estimate)]
     return sentence.row(name, effect, max(known, key=_reach, default=None))
-
-
-def _beyond(sums: pd.DataFrame, measure: Effect) -> Estimate | str:
-    """The smaller of the differences to the two controls, blocks paired; a string where one is not defined."""
-    found = []
-    for control in PATHS[1:]:
-        rows = sums[sums["path"].isin([PATHS[0], control])]
-        found.append(_of_images(_try(rows, _Between(measure, "path", PATHS[0], control)), rows))
-    known = [one for one in found if isinstance(one, Estimate)]
-    return (
-        min(known, key=lambda one: one.effect)
-        if len(known) == len(found)
-        else next(one for one in found if isinstance(one, str))
-    )
 
 
 def _of_path(sums: pd.DataFrame, path: str, measure: Effect) -> Estimate | str:
@@ -139,24 +155,32 @@ def _try(rows: pd.DataFrame, effect: Effect) -> Estimate | str:
         return str(error)
 
 
-def bare_channels(channel_sums: pd.DataFrame, channel_ablation: pd.DataFrame | None = None) -> list[Measured]:
+def bare_channels(channel_sums: pd.DataFrame, channel_ablation: pd.DataFrame) -> list[Measured]:
     """The rows of ``bare-channels``: channel attention without 1x1 convolutions minus with them, seeds paired.
 
     Observed: measure (a) of ``class-channels``. Retrained: mIoU, from the rows of ``channel_ablation`` where nothing is
-    replaced. Not applicable, with the reason, where one of the two kinds is missing.
+    replaced. Not applicable, with the reason, where no two checkpoints of one form and seed, on the same images, differ
+    in their projections.
     """
-    own = channel_sums[channel_sums["path"] == PATHS[0]].reset_index(drop=True)
-    kinds = own.groupby("checkpoint")["projections"].first()
-    if kinds.nunique() < 2:
-        reason = f"it compares trainings with and without projections; all given have projections={kinds.iloc[0]}"
+    own = _both_ways(channel_sums[channel_sums["path"] == PATHS[0]])
+    if own.empty:
+        there = ", ".join(f"projections={one}" for one in channel_sums["projections"].unique())
+        reason = (
+            f"it needs a training with projections=True beside one without, of one form, seed and fold; here {there}"
+        )
         return [sentence.row("all", reason) for sentence in (_BARE, _BARE_MIOU)]
     related, names = OfSums(relation), _with_all(_classes(own))
-    observed = [_BARE.row(name, _try(own, _Between(related.of(i), "projections", False, True))) for i, name in names]
-    if channel_ablation is None:
-        return [*observed, _BARE_MIOU.row("all", "the predictions were not measured")]
-    whole = channel_ablation[channel_ablation["group"] < 0]
-    whole = whole.assign(projections=whole["checkpoint"].map(kinds))
-    return [*observed, _BARE_MIOU.row("all", _try(whole, _Between(_points, "projections", False, True)))]
+    rows = [_BARE.row(name, _try(own, _Between(related.of(i), "projections", False, True))) for i, name in names]
+    kinds = own.groupby("checkpoint")["projections"].first()
+    whole = channel_ablation[(channel_ablation["group"] == WHOLE) & channel_ablation["checkpoint"].isin(kinds.index)]
+    whole = whole.assign(projections=whole["checkpoint"].map(kinds)).reset_index(drop=True)
+    return [*rows, _BARE_MIOU.row("all", _try(whole, _Between(_points, "projections", False, True)))]
+
+
+def _both_ways(sums: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the forms, seeds and splits that are there with projections and without."""
+    kinds = sums.groupby(["form", "seed", "dataset", "split"])["projections"].transform("nunique")
+    return sums[kinds == 2].reset_index(drop=True)
 
 
 def _points(rows: pd.DataFrame, weights: Weights) -> np.ndarray:

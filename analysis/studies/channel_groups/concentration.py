@@ -25,7 +25,7 @@ FACTORS = (0.25, 1.0, 4.0)  # of the number of positions
 
 @dataclass(frozen=True, eq=False)
 class Concentration:
-    """Means over the rows of one affinity matrix.
+    """Means over the rows of affinity matrices.
 
     ``entropy`` in nats; ``effective``: exp(entropy), over how many channels a row spreads; ``own``: x_jj;
     ``received [C]``: the share of all rows that goes to each channel, which add up to 1.
@@ -38,27 +38,30 @@ class Concentration:
 
 
 def affinity_of(energy: Tensor, form: ChannelForm) -> Tensor:
-    """Equation (3) of Fu et al., or its sign turned as in the released code: ``[C, C]``, rows of sum 1."""
+    """Equation (3) of Fu et al., or its sign turned as in the released code: ``[..., C, C]``, rows of sum 1."""
     return torch.softmax(energy if form == "paper" else -energy, dim=-1)
 
 
 def concentration(affinity: Tensor) -> Concentration:
-    """Of ``affinity [C, C]``, whose rows add up to 1."""
+    """Of ``affinity [..., C, C]``, whose rows add up to 1."""
     entropy = torch.special.entr(affinity).sum(dim=-1)
-    own, received = affinity.diagonal().mean().item(), affinity.mean(dim=0).cpu().numpy()
+    own, received = affinity.diagonal(dim1=-2, dim2=-1).mean().item(), affinity.flatten(0, -2).mean(dim=0).cpu().numpy()
     return Concentration(entropy.mean().item(), entropy.exp().mean().item(), own, received)
 
 
 @torch.no_grad()
 def concentrations(cam: ChannelAttention, features: Tensor) -> pd.DataFrame:
-    """One row a form and number of positions for ``features [1, C, h, w]``; ``received`` is a list column."""
+    """One row a form and number of positions for ``features [T, C, h, w]``, means over the T crops of an image.
+
+    ``received`` is a list column.
+    """
     rows: list[dict[str, Any]] = []
     for factor in FACTORS:
         size = tuple(max(1, round(side * factor**0.5)) for side in features.shape[-2:])
         with capture(cam, "channel.energy") as taps:
             cam(resize(features, size, align_corners=True))
         for form in FORMS:
-            one = concentration(affinity_of(taps["channel.energy"][0], form))
+            one = concentration(affinity_of(taps["channel.energy"], form))
             values = {"entropy": one.entropy, "effective_channels": one.effective, "self_share": one.own}
             what = {"form": form, "in_force": form == cam.form, "factor": factor, "positions": size[0] * size[1]}
             rows.append({**what, **values, "received": one.received})

@@ -187,10 +187,10 @@ def _agree(moment: np.ndarray, mean: np.ndarray, auc: np.ndarray, alive: np.ndar
 class Ablated:
     """The intervention: IoU drop on a group's class minus on the others, less the same for random sets, in points.
 
-    Of rows of :func:`per_image`; mean over groups, or those of one class.
+    Of rows of :func:`per_image`; mean over the groups of a class, or over ``all``.
     """
 
-    class_: str | None = None
+    class_: str
 
     def __call__(self, table: pd.DataFrame, weights: Weights) -> np.ndarray:
         """The contrast under every weighting of the images, ``[R]``."""
@@ -199,7 +199,7 @@ class Ablated:
     def _contrast(self, rows: pd.DataFrame, weights: Weights) -> np.ndarray:
         done, names = list(rows["done"].iloc[0]), list(rows["names"].iloc[0])
         iou = 100 * _iou(rows, weights).reshape(len(weights), len(done), len(names))
-        groups = {group: c for group, _, c in done if group != WHOLE and self.class_ in (None, c)}
+        groups = {group: c for group, _, c in done if group != WHOLE and self.class_ in ("all", c)}
         contrasts = []
         for group, of_class in groups.items():
             mine = [q for q, (other, _, _) in enumerate(done) if other == group]  # the group, then its random sets

@@ -29,7 +29,7 @@ def _middles(n: int, cells: int, align_corners: bool) -> np.ndarray:
 
 
 def chosen_cells(label: np.ndarray, name: str) -> np.ndarray:
-    """Flat indices into ``label [h, w]``: up to :data:`CELLS` of every class, the same for an image's ``name``."""
+    """Flat indices into ``label [...]``: up to :data:`CELLS` of every class, the same for an image's ``name``."""
     rng = np.random.default_rng(list(name.encode()))
     flat = label.ravel()
     found = [np.flatnonzero(flat == c) for c in np.unique(flat) if c != IGNORE]
@@ -58,8 +58,8 @@ def class_auc(values: np.ndarray, classes: np.ndarray, n_classes: int) -> tuple[
 
 
 def activations(features: Tensor, cells: np.ndarray) -> np.ndarray:
-    """The values of ``features [1, C, h, w]`` at the chosen cells, ``[C, P]``."""
-    return features[0].flatten(1)[:, cells].float().cpu().numpy()
+    """The values of ``features [T, C, h, w]`` at the chosen cells of all T crops, ``[C, P]``."""
+    return features.transpose(0, 1).flatten(1)[:, cells].float().cpu().numpy()
 
 
 def labels_of(label: np.ndarray | None, where: str) -> np.ndarray:

@@ -4,6 +4,8 @@
     position     those of the position branch of the same checkpoint, given to the same channel attention
     untrained    those of a channel branch that was drawn anew, on the same backbone
 
+An image is seen as the crops that training saw (:mod:`~analysis.studies.channel_groups.resolution`).
+
 The last two are the controls of ``class-channels``: neither was trained to be related by channel attention.
 A row of the table is a stretch and a path; its matrices are list columns, flat, float32, sums over ``images``:
 
@@ -16,6 +18,7 @@ A row of the table is a stretch and a path; its matrices are list columns, flat,
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -28,7 +31,9 @@ from torch import Tensor, nn
 from analysis.datasets.sample import Dataset, Item, Sample
 from analysis.models import DualAttention, to_input
 from analysis.models.dual_attention import ChannelAttention
+from analysis.models.inference import input_size
 from analysis.studies.channel_groups.concentration import concentrations
+from analysis.studies.channel_groups.resolution import crops
 from analysis.studies.channel_groups.selectivity import activations, chosen_cells, class_auc, label_on_grid, labels_of
 from analysis.studies.study import Rows
 from analysis.taps import capture
@@ -77,10 +82,10 @@ class Cells:
 
 @torch.no_grad()
 def sums_of(cam: ChannelAttention, features: Tensor, cells: Cells) -> PathSums:
-    """The sums of one image: ``features [1, C, h, w]``, of any origin, through ``cam``."""
+    """The sums of one image: ``features [T, C, h, w]`` of its T crops, of any origin, through ``cam``."""
     with capture(cam, "channel.energy", "channel.affinity") as taps:
         after = cam(features)
-    energy, affinity = (taps[name][0].double().cpu().numpy() for name in ("channel.energy", "channel.affinity"))
+    energy, affinity = (taps[f"channel.{name}"].mean(dim=0).double().cpu().numpy() for name in ("energy", "affinity"))
     auc = [class_auc(activations(x, cells.index), cells.classes, cells.n) for x in (features, after)]
     (moment, mean), (moment_after, mean_after) = _moments(features), _moments(after)
     matrices = (energy, affinity, moment, mean, moment_after, mean_after)
@@ -88,18 +93,19 @@ def sums_of(cam: ChannelAttention, features: Tensor, cells: Cells) -> PathSums:
 
 
 def _moments(features: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    flat = features[0].flatten(1).float()
+    flat = features.transpose(0, 1).flatten(1).float()
     moment = flat @ flat.T / flat.shape[1]
     return moment.double().cpu().numpy(), flat.mean(dim=1).double().cpu().numpy()
 
 
 @dataclass(eq=False)
 class ChannelSums:
-    """The study of pass 1; its "images" are the stretches of :func:`stretches`."""
+    """The study of pass 1; its "images" are the stretches of :func:`stretches`. ``crop``: None for whole images."""
 
     model: DualAttention
     cam: ChannelAttention
     dataset: Dataset
+    crop: tuple[int, int] | None
     name: str = "channel_groups"
 
     def rows(self, sample: Sample) -> Rows:
@@ -132,17 +138,22 @@ class ChannelSums:
 
     @torch.no_grad()
     def _features(self, sample: Sample) -> dict[str, Tensor]:
-        shared = self._shared(sample)
         heads = (self.model.channel_in, self.model.position_in, self._untrained)
-        return {path: head(shared) for path, head in zip(PATHS, heads, strict=True)}
+        found = [[head(shared) for head in heads] for shared in self._shared(sample)]
+        return {path: torch.cat(parts) for path, parts in zip(PATHS, zip(*found, strict=True), strict=True)}
 
-    def _shared(self, sample: Sample) -> Tensor:
+    def _shared(self, sample: Sample) -> Iterator[Tensor]:
+        """The backbone's features of every crop."""
         device = next(self.model.parameters()).device
-        return self.model.backbone(to_input(sample.image, self.model.spec.input).to(device))
+        image = to_input(sample.image, self.model.spec.input).to(device)
+        return (self.model.backbone(one) for one in crops(image, self.crop))
 
     def _cells(self, sample: Sample, grid: tuple[int, int]) -> Cells:
         label = labels_of(sample.label, f"{self.dataset.name} {sample.name}")
-        label = label_on_grid(label, grid, self.model.spec.input.align_corners)
+        spec = self.model.spec.input
+        entered = label_on_grid(label, input_size(label.shape, spec), align_corners=False)  # as to_input resizes
+        shown = (one.numpy() for one in crops(torch.from_numpy(entered), self.crop))
+        label = np.stack([label_on_grid(one, grid, spec.align_corners) for one in shown])
         index = chosen_cells(label, sample.name)
         return Cells(index, label.ravel()[index], len(self.dataset.classes))
 
@@ -155,7 +166,8 @@ class ChannelSums:
         pilot = np.unique(np.linspace(0, len(self.dataset) - 1, _PILOT).round().astype(int))
         with torch.no_grad():
             for i in pilot:
-                branch(self._shared(self.dataset[int(i)]))
+                for shared in self._shared(self.dataset[int(i)]):
+                    branch(shared)
         return branch.eval()
 
 
