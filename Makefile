@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help app test test-all lint bench demo figures screenshots lock clean
+.PHONY: help app test test-all lint bench calibrate demo figures screenshots lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ bench: $(STAMP)  ## Ratios to the alternatives, in one run
 	$(BIN)/python benchmarks/capture.py
 	$(BIN)/python benchmarks/opening.py
 	$(BIN)/python benchmarks/loading.py
+
+calibrate: $(STAMP)  ## Do the intervals and verdicts keep their promises? 2,000 simulated sets a condition, stored
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/calibrate.py
 
 demo: $(STAMP)  ## Train the two shapes runs of the embedded demo again
 	rm -rf runs/demo-shapes-scale runs/demo-shapes-dual

@@ -99,7 +99,7 @@ def evaluate(
     for i in tqdm(chosen, desc=f"{dataset.name} {dataset.split}", unit="image", leave=False, disable=not progress):
         sample = dataset[i]
         label = _label(dataset, sample)
-        prediction = predict(model, sample.image).argmax(dim=0).cpu().numpy()
+        prediction = predict(model, sample.image).max(dim=0).indices.cpu().numpy()
         total += confusion(prediction, label, n_classes)
         if objects:
             numbers.add(prediction, sample, label)

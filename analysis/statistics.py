@@ -203,7 +203,10 @@ def _blocks(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     seen[seed, block] = True
     if not seen.all():
         s, b = np.argwhere(~seen)[0]
-        raise AnalysisError(f"seed {seeds[s]} has no row of block {blocks[b]}: give every seed the same blocks")
+        raise AnalysisError(
+            f"seed {seeds[s]} was not measured on block {blocks[b]}, as other seeds were: "
+            "give its checkpoint of the other fold too, or leave that seed out"
+        )
     return block, np.bincount(block)
 
 

@@ -80,7 +80,7 @@ def view(model: Model | OwnModule, image: np.ndarray) -> View:
     paths = {name: f"{found[0]}@0" for name, found in Names(model).taps.items()}
     paths = {name: paths[name] for name in _shown(paths)}
     with capture(model, *paths.values(), device="cpu") as kept:
-        prediction = predict(model, image).argmax(dim=0).cpu().numpy()
+        prediction = predict(model, image).max(dim=0).indices.cpu().numpy()
     taps = {name: kept[path][0] for name, path in paths.items()}  # of the one image
     weights = _weights(model, taps)
     energy, affinity = taps.get("channel.energy"), taps.get("channel.affinity")

@@ -60,8 +60,8 @@ def test_positions_are_permuted_alike_in_every_channel_and_channels_in_every_pos
         other = attended.flatten(2).index_select(dim, permuted(torch.arange(n), 0)).view_as(attended)
         torch.testing.assert_close(given, 0.5 * attended - 0.25 * other + features)
         torch.testing.assert_close(other.norm(), attended.norm())
-        torch.testing.assert_close(gated(module, attended, features, {"gate"}), features - 0.25 * other)
-        torch.testing.assert_close(gated(module, attended, features, {"permuted_gate"}), features + 0.5 * attended)
+        torch.testing.assert_close(gated(module, attended, features, "gate"), features - 0.25 * other)
+        torch.testing.assert_close(gated(module, attended, features, "permuted_gate"), features + 0.5 * attended)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3])

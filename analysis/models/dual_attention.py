@@ -20,8 +20,7 @@ E = gate * attended + permuted_gate * permuted(attended) + A. ``*.attended`` sta
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -148,14 +147,16 @@ class ChannelAttention(nn.Module):
 Attention = PositionAttention | ChannelAttention
 
 
-def gated(module: Attention, attended: Tensor, features: Tensor, zeroed: Collection[str] = ()) -> Tensor:
+def gated(
+    module: Attention, attended: Tensor, features: Tensor, without: Literal["gate", "permuted_gate"] | None = None
+) -> Tensor:
     """The end of a path: ``attended, features [B, C, h, w]`` to gate * attended + features, and the control if any.
 
-    ``zeroed``: of ``gate`` and ``permuted_gate`` those that are taken as 0.
+    ``without``: the one of both that is taken as 0.
     """
-    if "gate" not in zeroed:
+    if without != "gate":
         features = module.gate * attended + features
-    if module.permuted_gate is not None and "permuted_gate" not in zeroed:
+    if module.permuted_gate is not None and without != "permuted_gate":
         dim = 2 if isinstance(module, PositionAttention) else 1
         features = module.permuted_gate * permuted(attended.flatten(2), dim).view_as(attended) + features
     return features
@@ -173,20 +174,22 @@ GATED_PATHS = {"alpha": "position", "beta": "channel", "alpha_permuted": "positi
 
 def gates(model: nn.Module) -> dict[str, nn.Parameter]:
     """The learned scalars of a model's first residual attention paths: ``alpha`` (position) and ``beta`` (channel)."""
-    return {name: module.gate for name, module in _attentions(model).items()}
+    found = attentions(model)
+    return {name: found[GATED_PATHS[name]].gate for name in ("alpha", "beta") if GATED_PATHS[name] in found}
 
 
 def permuted_gates(model: nn.Module) -> dict[str, nn.Parameter]:
     """Their controls, ``alpha_permuted`` and ``beta_permuted``; none where the spec has no ``permuted_gates``."""
-    found = {f"{name}_permuted": module.permuted_gate for name, module in _attentions(model).items()}
+    found = {f"{name}_permuted": attentions(model)[GATED_PATHS[name]].permuted_gate for name in gates(model)}
     return {name: gate for name, gate in found.items() if gate is not None}
 
 
-def _attentions(model: nn.Module) -> dict[str, Attention]:
+def attentions(model: nn.Module) -> dict[str, Attention]:
+    """A model's first attention of each kind by its path, ``position`` and ``channel``."""
     found: dict[str, Attention] = {}
     for module in model.modules():
         if isinstance(module, PositionAttention | ChannelAttention):
-            found.setdefault("alpha" if isinstance(module, PositionAttention) else "beta", module)
+            found.setdefault("position" if isinstance(module, PositionAttention) else "channel", module)
     return found
 
 

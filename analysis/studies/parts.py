@@ -1,7 +1,7 @@
 """The rows of one study of one checkpoint on one split, on disk in parts of 16 images.
 
     <out>/parts/<study>/<checkpoint's sum>-<data set>-<split>/
-        description.json            what was measured with what: a resumed job must be the same
+        description.json            what was measured with what, and which code: a resumed job must be the same
         <table>/part-000012.parquet rows of images 192 to 207
         part-000012.done            written last: all tables of the part are there
         process-0001.alive          of several processes: touched while one is at work
@@ -37,6 +37,18 @@ IMAGES_PER_PART = 16
 _STARTED = time.time()
 _POLL, _BEAT = 0.5, 10.0  # seconds
 _PATIENCE = 600.0  # seconds without a sign of life: a process may be busy between two studies
+
+
+def _sum_of_sources() -> str:
+    """Of the modules that rows come from."""
+    root = Path(__file__).parents[1]
+    folders = (root / name for name in ("checkpoints", "datasets", "models", "studies"))
+    files = sorted([*root.glob("*.py"), *(file for folder in folders for file in folder.rglob("*.py"))])
+    sources = b"".join(str(file.relative_to(root)).encode() + file.read_bytes() for file in files)
+    return hashlib.sha256(sources).hexdigest()[:12]
+
+
+_CODE = _sum_of_sources()  # now, as these are the sources that this process runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +170,7 @@ def open_parts(
         "study": study.name,
         "options": _options(study),
         "version": version("attention-analysis"),
+        "code": _CODE,
         "checkpoint_sha256": sha,
         "images": len(dataset),
         "images_per_part": size,
@@ -189,8 +202,10 @@ def _check_same(file: Path, description: dict[str, Any]) -> None:
         old, new = ({**one, **one["options"]} for one in (stored, description))
         for name in [key for key in new if key != "options" and old.get(key) != new[key]]:
             was, now = (shorten(str(value), 60) for value in (old.get(name), new[name]))
+            harmless = f", or, if the change makes no other rows, put {now} into its {file.name}"
             raise AnalysisError(
                 f"{file.parent} was measured with {name} {was}, not {now}; choose another --out, or remove that folder"
+                f"{harmless if name == 'code' else ''}"
             )
     elif Rank.here().rank == 0:
         with replacing(file) as temporary:

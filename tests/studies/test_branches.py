@@ -1,7 +1,6 @@
 """Branches: CKA with known answers, planted differences between trainings, and the demo model against evaluate()."""
 
 import dataclasses
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +16,11 @@ from analysis.datasets import Dataset, open_dataset
 from analysis.errors import AnalysisError
 from analysis.evaluation import evaluate
 from analysis.models import build
-from analysis.statistics import judge
 from analysis.studies.branches import (
-    attention_fusion,
     branches,
-    discriminative_branches,
     distinct_scales,
-    extra_supervision,
-    scale_told,
 )
-from analysis.studies.branches.claims import recipe_fields
-from analysis.studies.branches.study import scale_probe, untrained
-from analysis.studies.measured import Measured
+from analysis.studies.branches.study import untrained
 from analysis.studies.similarity import debiased_cka, mean_cka, told_apart
 from analysis.studies.study import Result
 
@@ -99,170 +91,6 @@ def test_the_probe_tells_what_can_be_told() -> None:
         told_apart(same, pd.Series(np.zeros(80)))
 
 
-# Tables of trainings whose differences are known
-
-
-def scored(recipe: str, quality: float, seeds: Iterable[int] = (0, 1, 2), maps: Iterable[str] = ("fused",)) -> list:
-    """Rows of ``branches``: every class has an IoU of ``quality`` plus noise, two folds of six blocks a seed."""
-    rows = []
-    for seed in seeds:
-        for block in range(BLOCKS):
-            for image in range(3):
-                noise = np.random.default_rng([seed, block, image]).normal(scale=0.004, size=len(CLASSES))
-                split = "blocks-even" if block % 2 else "blocks-odd"
-                same = {
-                    "seed": seed,
-                    "dataset": "made",
-                    "split": split,
-                    "block": f"b{block}",
-                    "image": f"{block}-{image}",
-                }
-                counts = {f"union_{name}": 100_000 for name in CLASSES}
-                hits = {f"intersection_{name}": 100_000 * (quality + n) for name, n in zip(CLASSES, noise, strict=True)}
-                rows += [
-                    {**same, **counts, **hits, "recipe": recipe, "checkpoint": f"{recipe}-{split}-{seed}", "map": m}
-                    for m in maps
-                ]
-    return rows
-
-
-def first(rows: list[Measured], evidence: str) -> Measured:
-    return next(row for row in rows if row.evidence == evidence and row.class_ == "all")
-
-
-def test_extra_supervision_is_the_difference_of_two_trainings() -> None:
-    table = pd.DataFrame(scored("camvid-scale", 0.55) + scored("camvid-scale model.extra_supervision=none", 0.50))
-    rows = extra_supervision(table)
-    assert [row.class_ for row in rows] == ["all", *CLASSES]
-    for row in rows:
-        assert row.effect is not None
-        assert row.effect.effect == pytest.approx(5)
-        assert (row.effect.n_seeds, row.effect.n_blocks) == (3, BLOCKS)
-        assert judge(row.effect, row.smallest_effect)[0] == "supported"
-
-
-def test_the_branch_that_gains_least_decides() -> None:
-    table = pd.DataFrame(
-        scored("camvid-scale", 0.55, maps=("x100", "x50", "fused"))
-        + scored("camvid-scale model.extra_supervision=none", 0.30, maps=("x100", "fused"))
-        + scored("camvid-scale model.extra_supervision=none", 0.56, maps=("x50",))
-    )
-    decides = discriminative_branches(table)[0]
-    assert decides.effect is not None
-    assert decides.effect.effect == pytest.approx(-1)
-    assert decides.reason == "x50 alone"
-
-
-def test_attention_must_beat_the_better_rival() -> None:
-    table = pd.DataFrame(
-        scored("camvid-scale", 0.55)
-        + scored("camvid-scale model.fusion=average", 0.52)
-        + scored("camvid-scale model.fusion=max", 0.54)
-        + scored("camvid-scale", 0.50, maps=("average",))
-        + scored("camvid-scale", 0.30, maps=("max",))
-    )
-    rows = attention_fusion(table)
-    retrained, swapped = first(rows, "observed"), first(rows, "intervention")
-    assert retrained.effect is not None
-    assert swapped.effect is not None
-    assert (retrained.effect.effect, swapped.effect.effect) == (pytest.approx(1), pytest.approx(5))
-    assert (retrained.reason, swapped.reason) == ("against max", "against average")
-
-
-def test_of_several_recipes_the_papers_fusions_are_swapped() -> None:
-    def swapped(*recipes: str) -> Measured:
-        parts = [scored(r, 0.6 + 0.1 * i) + scored(r, 0.5, maps=("average", "max")) for i, r in enumerate(recipes)]
-        return first(attention_fusion(pd.concat(map(pd.DataFrame, parts))), "intervention")
-
-    both = swapped("camvid-scale", "camvid-scale model.extra_supervision=none")
-    assert both.effect is not None
-    assert both.effect.effect == pytest.approx(10)
-    assert "one at a time" in swapped("a", "b").reason
-
-
-@pytest.mark.parametrize(
-    ("rows", "reason"),
-    [
-        (scored("camvid-scale", 0.5), "trained with none"),
-        (
-            scored("camvid-scale", 0.5) + scored("camvid-scale epochs=3 model.extra_supervision=none", 0.5),
-            "differ in other fields",
-        ),
-        (
-            scored("camvid-scale", 0.5, [0]) + scored("camvid-scale model.extra_supervision=none", 0.5, [1]),
-            "no seed was trained with each",
-        ),
-        (
-            scored("a", 0.5)
-            + scored("b", 0.5)
-            + scored("a model.extra_supervision=none", 0.5)
-            + scored("b model.extra_supervision=none", 0.5),
-            "2 recipes",
-        ),
-    ],
-)
-def test_what_cannot_be_compared_says_why(rows: list, reason: str) -> None:
-    measured = extra_supervision(pd.DataFrame(rows))
-    assert len(measured) == 1
-    assert measured[0].effect is None
-    assert reason in measured[0].reason
-
-
-def test_two_checkpoints_of_one_training_are_not_averaged() -> None:
-    table = pd.DataFrame(scored("camvid-scale", 0.5) + scored("camvid-scale model.extra_supervision=none", 0.5))
-    again = table.assign(checkpoint=table.checkpoint + "-earlier")
-    assert "two checkpoints of seed 0" in extra_supervision(pd.concat([table, again]))[0].reason
-
-
-def test_labels_of_recipes_are_read() -> None:
-    label = "camvid-scale model.fusion=max crop=(240, 320) model.scales=(1.0, 0.5)"
-    fields = {"model.fusion": "max", "crop": "(240, 320)", "model.scales": "(1.0, 0.5)"}
-    assert recipe_fields(label) == ("camvid-scale", fields)
-
-
-def made_features(recipe: str, alike: dict[str, float], seeds: Iterable[int] = (0, 1, 2)) -> pd.DataFrame:
-    """Rows of ``branch_features``: branches share the part ``alike[model]`` of their variance."""
-    rows = []
-    for seed in seeds:
-        for model, shared in alike.items():
-            for block, image, draw in np.ndindex(BLOCKS, 6, 2):
-                rng = np.random.default_rng([seed, block, image, draw])
-                common = rng.normal(size=4)
-                split = "blocks-even" if block % 2 else "blocks-odd"
-                same = {"seed": seed, "dataset": "made", "split": split, "block": f"b{block}", "model": model}
-                named = {**same, "recipe": recipe, "checkpoint": f"{recipe}-{split}-{seed}"}
-                for branch in ("x100", "x75", "x50"):
-                    vector = np.sqrt(shared) * common + np.sqrt(1 - shared) * rng.normal(size=4)
-                    rows.append(
-                        {**named, "image": f"{block}-{image}", "draw": draw, "branch": branch, "features": vector}
-                    )
-    return pd.DataFrame(rows)
-
-
-def test_distinct_scales_finds_branches_that_training_made_differ() -> None:
-    with_it = made_features("camvid-scale", {"trained": 0.5, "untrained": 0.95})
-    without = made_features("camvid-scale model.extra_supervision=none", {"trained": 0.95, "untrained": 0.95})
-    both = pd.concat([with_it, without])
-    observed, retrained, probed = distinct_scales(both, scale_probe(both))
-    assert probed.claim == "distinct-scales: probe"
-    assert probed.effect is not None
-    for row in (observed, retrained):
-        assert row.effect is not None
-        assert row.effect.n_seeds == 3
-        assert judge(row.effect, row.smallest_effect)[0] == "supported"
-
-
-def test_distinct_scales_finds_nothing_where_nothing_changed() -> None:
-    table = made_features("camvid-scale", {"trained": 0.9, "untrained": 0.9})
-    observed, retrained, probed = distinct_scales(table)
-    assert observed.effect is not None
-    assert judge(observed.effect, observed.smallest_effect)[0] == "negligible"
-    assert "trained with none" in retrained.reason
-    assert "scale_classifier" in probed.reason
-    told = scale_told(scale_probe(table))
-    assert told.low <= 0 <= told.high
-
-
 # The demo model
 
 
@@ -300,11 +128,27 @@ def test_features_are_one_position_of_all_branches(result: Result, scenes: Datas
 
 def test_parts_on_disk_give_the_same_tables(result: Result, demo: Checkpoint, scenes: Dataset, tmp_path: Path) -> None:
     stored = branches(demo, scenes, tmp_path, draws=2)
+    assert isinstance(stored.sources["branches"], list)  # the rows of all images are still on disk only
     assert sorted(stored.tables) == sorted(result.tables)
     for name in ("branches", "fusions", "similarity", "scale_probe"):
         pd.testing.assert_frame_equal(stored[name], result[name])
     effects = [distinct_scales(one["branch_features"])[0].effect for one in (stored, result)]
     assert effects[0] == effects[1]
+
+
+def test_a_folder_of_parts_is_continued_with_the_same_images_only(
+    demo: Checkpoint, scenes: Dataset, tmp_path: Path
+) -> None:
+    few = dataclasses.replace(scenes, items=scenes.items[:4])
+    branches(demo, few, tmp_path, draws=1, similar_images=4)
+    with pytest.raises(AnalysisError, match="measured with similar"):
+        branches(demo, few, tmp_path, draws=1, similar_images=2)
+
+
+def test_one_block_has_all_but_a_probe(demo: Checkpoint, scenes: Dataset) -> None:
+    items = tuple(dataclasses.replace(item, block="the only one") for item in scenes.items[:4])
+    tables = branches(demo, dataclasses.replace(scenes, items=items), draws=1).tables
+    assert set(tables) == {"branches", "branch_features", "fusions", "similarity"}
 
 
 def test_the_untrained_model_is_the_runs_own_first_checkpoint(
@@ -332,7 +176,7 @@ def test_without_a_first_checkpoint_the_imagenet_backbone_stays() -> None:
 def test_other_models_and_classes_are_refused(demo: Checkpoint, scenes: Dataset) -> None:
     with pytest.raises(AnalysisError, match="no branches"):
         branches(open_checkpoint("data/demo/shapes-dual"), scenes)
-    with pytest.raises(AnalysisError, match="5 classes and shapes 1"):
+    with pytest.raises(AnalysisError, match="5 classes and data set shapes 1"):
         branches(demo, dataclasses.replace(scenes, classes=("all",)))
 
 

@@ -1,29 +1,30 @@
-"""Gates: what simulated histories and the demo's training are said to do, and what zeroing measures."""
+"""Gates: what zeroing measures, and what the claims make of planted and of real trainings."""
 
 from __future__ import annotations
 
 import dataclasses
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from analysis import intervene, open_checkpoint
-from analysis.checkpoints import Checkpoint
+from analysis.checkpoints import Checkpoint, save_checkpoint
+from analysis.claims import together
 from analysis.datasets import open_dataset
 from analysis.datasets.sample import Dataset
 from analysis.errors import AnalysisError
-from analysis.models import predict
+from analysis.models import DualAttention, DualSpec, build, predict
+from analysis.models import gates as gates_of
+from analysis.models.dual_attention import permuted_gates
 from analysis.statistics import judge
-from analysis.store import read_table
-from analysis.studies.gates import complementary, gates, gates_grow, gates_of_series, movements
+from analysis.studies.gates import complementary, gates, gates_grow, gates_of_series
+from analysis.studies.gates.claims import ZEROED
 from analysis.studies.miou import confusion_rows
-from analysis.training.history import foreign_table
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "data/demo/shapes-dual"
@@ -44,74 +45,17 @@ def zeroed(last: Checkpoint) -> pd.DataFrame:
     return gates(last, scenes(8))["gates"]
 
 
-def walk(steps: int, seed: int, size: float = 1e-4) -> np.ndarray:
-    return np.random.default_rng(seed).normal(0, size, steps).cumsum()
-
-
-def history(seed: int = 0, **columns: np.ndarray) -> pd.DataFrame:
-    steps = len(next(iter(columns.values())))
-    return pd.DataFrame({"checkpoint": f"run-{seed}", "seed": seed, "step": np.arange(steps), **columns})
-
-
-def growing(at: int, to: float, steps: int = 300, seed: int = 0) -> np.ndarray:
-    """Noise, then a ramp of 50 steps from step ``at`` on, then a plateau."""
-    return walk(steps, seed) + to * np.clip((np.arange(steps) - at) / 50, 0, 1)
-
-
-def test_a_gate_that_grows_leaves_and_settles_where_it_does() -> None:
-    table = movements(history(alpha=growing(100, 0.5), beta=growing(200, -0.3, seed=1)))
-    alpha, beta = (table[table.gate == gate].iloc[0] for gate in ("alpha", "beta"))
-    assert 100 <= alpha.left_step <= 105 and 145 <= alpha.settled_step <= 150 and alpha.left_by == "value"
-    assert 200 <= beta.left_step <= 205 and beta["last"] < 0 and alpha.moved and beta.moved
-    assert alpha.says.startswith("alpha left at step 10") and np.isnan(alpha.last_contribution)
-
-
-@pytest.mark.parametrize("value", [np.zeros(300), np.zeros(9), walk(300, 3)], ids=["zero", "series", "noise"])
-def test_a_gate_that_never_moved_is_said_not_to_have(value: np.ndarray) -> None:
-    row = movements(history(alpha=value)).iloc[0]
-    assert not row.moved and np.isnan(row.left_step) and "never moved" in row.says and row.sign_changes == 0
-
-
-def test_relative_contribution_decides_where_it_was_logged() -> None:
-    contribution = np.where(np.arange(300) < 120, 0.002, 0.08)
-    table = movements(history(alpha=growing(10, 0.5), alpha_contribution=contribution, alpha_grad=-np.ones(300)))
-    row = table.iloc[0]
-    assert (row.left_step, row.left_by, row.last_contribution, row.first_gradient) == (120, "contribution", 0.08, 1)
-    small = movements(history(alpha=growing(10, 0.5), alpha_contribution=np.full(300, 0.002))).iloc[0]
-    assert not small.moved and "0.2 % of its input" in small.says
-
-
-def test_a_change_of_sign_counts_beyond_the_band() -> None:
-    value = growing(50, -0.2) + growing(150, 0.5, seed=1)
-    row = movements(history(beta=value)).iloc[0]
-    assert row.sign_changes == 1 and "changed sign once" in row.says
-
-
-def test_seeds_are_told_apart_and_foreign_histories_have_what_they_have() -> None:
-    three = pd.concat([history(seed, alpha=growing(100, 0.5, seed=seed)) for seed in range(3)])
-    assert movements(three).seed.tolist() == [0, 1, 2]
-    series = foreign_table([{"checkpoint": "theirs", "step": s, "beta": -0.1 * s} for s in range(6)])
-    row = movements(series).iloc[0]
-    assert row.gate == "beta" and row.moved is None and "too few steps" in row.says
-    with pytest.raises(AnalysisError, match="neither alpha nor beta"):
-        movements(series.drop(columns=["alpha", "beta"]))
-
-
-@given(st.floats(1e-3, 1e3), st.integers(30, 200), st.booleans())
-def test_scale_and_sign_of_a_gate_change_no_step(scale: float, at: int, flipped: bool) -> None:
-    value = growing(at, 0.5)
-    one, other = (movements(history(alpha=v)).iloc[0] for v in (value, (-scale if flipped else scale) * value))
-    assert (one.left_step, one.settled_step, one.sign_changes) == (
-        other.left_step,
-        other.settled_step,
-        other.sign_changes,
-    )
-
-
-def test_the_demo_moved() -> None:
-    table = movements(read_table(DEMO / "history.parquet"))
-    assert table.moved.all() and (table.left_by == "contribution").all()
-    assert (table.left_step < table.settled_step).all() and (table.last_gradient > 0).all()
+@pytest.fixture(scope="module")
+def second(last: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """The demo with a second gate on each permuted path."""
+    assert isinstance(last.spec, DualSpec)
+    model = build(dataclasses.replace(last.spec, permuted_gates=True))
+    model.load_state_dict(last.model.state_dict(), strict=False)
+    for gate, value in zip(permuted_gates(model).values(), (0.2, -0.3), strict=True):
+        torch.nn.init.constant_(gate, value)
+    file = tmp_path_factory.mktemp("second") / "model.safetensors"
+    save_checkpoint(model, file, last.classes, {})
+    return open_checkpoint(file)
 
 
 def test_zeroing_is_the_intervention(last: Checkpoint, zeroed: pd.DataFrame) -> None:
@@ -128,8 +72,10 @@ def test_zeroing_is_the_intervention(last: Checkpoint, zeroed: pd.DataFrame) -> 
 
 
 def test_a_series_has_every_checkpoint_and_untrained_gates_do_nothing(zeroed: pd.DataFrame) -> None:
-    table = gates_of_series(DEMO, scenes(2))["gates"]
+    series = gates_of_series(DEMO, scenes(2))
+    table = series["gates"]
     assert table.step.unique().tolist() == list(range(0, 513, 64))
+    assert set(series["movements"].gate) == {"alpha", "beta"}
     untrained = table[table.step == 0]
     counts = [name for name in table.columns if name.startswith(("intersection_", "union_"))]
     for _, image in untrained.groupby("image"):
@@ -137,49 +83,138 @@ def test_a_series_has_every_checkpoint_and_untrained_gates_do_nothing(zeroed: pd
     assert_frame_equal(table[table.step == 512].reset_index(drop=True), zeroed[zeroed.image.isin(table.image)])
 
 
-def test_claims_of_the_demo(zeroed: pd.DataFrame) -> None:
-    grown = gates_grow(zeroed)
+def test_each_second_gate_is_zeroed_alone(second: Checkpoint) -> None:
+    sample, model = scenes(1)[0], second.model
+    assert sample.label is not None and isinstance(model, DualAttention)
+    table = gates(second, scenes(1))["gates"].set_index("zeroed")
+    assert list(table.index) == list(ZEROED) and table.alpha_permuted.to_numpy() == pytest.approx(0.2)
+    ratio = table.alpha_permuted_contribution / table.alpha_contribution
+    assert ratio.to_numpy() == pytest.approx((0.2 / table.alpha).to_numpy())
+    everything = gates_of(model) | permuted_gates(model)
+    for name, row in table.iterrows():
+        kept = {gate: everything[gate].item() for gate in ZEROED[str(name)]}
+        for gate in kept:
+            torch.nn.init.zeros_(everything[gate])
+        counts = confusion_rows(predict(model, sample.image).argmax(dim=0).numpy(), sample.label, second.classes)
+        assert row[list(counts)].to_dict() == counts
+        for gate, value in kept.items():
+            torch.nn.init.constant_(everything[gate], value)
+
+
+def test_a_model_without_attention_is_measured_for_comparison_only(last: Checkpoint, tmp_path: Path) -> None:
+    assert isinstance(last.spec, DualSpec)
+    model = build(dataclasses.replace(last.spec, position=False, channel=False))
+    model.load_state_dict({k: v for k, v in last.model.state_dict().items() if not k.startswith(("pam.", "cam."))})
+    save_checkpoint(model, tmp_path / "model.safetensors", last.classes, {})
+    measured = gates(open_checkpoint(tmp_path), scenes(2))
+    table = measured["gates"]
+    assert set(table.zeroed) == {"none"} and "alpha" not in table and list(measured.tables) == ["gates"]
+    with pytest.raises(AnalysisError, match="neither alpha nor beta"):
+        gates_grow(table)
+
+
+def test_trainings_with_other_attentions_are_compared(last: Checkpoint, tmp_path: Path) -> None:
+    assert isinstance(last.spec, DualSpec)
+    results = []
+    for position, channel in product([True, False], repeat=2):
+        model = build(dataclasses.replace(last.spec, position=position, channel=channel))
+        known = model.state_dict().keys()
+        model.load_state_dict({name: tensor for name, tensor in last.model.state_dict().items() if name in known})
+        off = [f" model.{name}=False" for name, on in (("position", position), ("channel", channel)) if not on]
+        file = tmp_path / f"{position}-{channel}" / "checkpoints" / "last.safetensors"
+        save_checkpoint(model, file, last.classes, {"recipe": "shapes-dual" + "".join(off), "seed": 0, "step": 9})
+        results.append(gates(open_checkpoint(file), scenes(6), tmp_path / "out"))
+    found = {(one.claim, one.class_, one.evidence): one for one in complementary(together(results)["gates"])}
+    benefit, reliance = (found["complementary", "all", kind] for kind in ("observed", "intervention"))
+    assert benefit.effect and reliance.effect  # nothing was trained: the weights are the same, so both are too
+    assert benefit.effect.effect == pytest.approx(reliance.effect.effect)
+    assert found["complementary: CAM alone", "all", "observed"].effect
+
+
+def test_what_cannot_be_studied_is_refused(last: Checkpoint) -> None:
+    with pytest.raises(AnalysisError, match="open a DANet"):
+        gates(open_checkpoint(ROOT / "data/demo/shapes-scale"), scenes(1))
+    with pytest.raises(AnalysisError, match="5 classes"):
+        gates(last, dataclasses.replace(scenes(1), classes=("a", "b")))
+
+
+def test_the_second_gate_is_the_control(second: Checkpoint) -> None:
+    found = {(one.class_, one.evidence): one for one in gates_grow(gates(second, scenes(8))["gates"])}
+    for name in ("all", "alpha", "beta"):
+        observed, relied = found[name, "observed"], found[name, "intervention"]
+        assert observed.control and observed.control.low > 1 and relied.control and "no control" not in observed.reason
+        assert observed.effect and judge(observed.effect, 1.0, observed.control)[0] == "control failed"
+    controls = [one.control for key, one in found.items() if key[1] == "observed" and key[0] != "all" and one.control]
+    assert found["all", "observed"].control == max(controls, key=lambda control: control.high)
+    assert all(found[name, "intervention"].control for name in second.classes)
+
+
+def test_claims_of_the_demo(last: Checkpoint) -> None:
+    measured = gates(last, scenes(8))
+    grown = gates_grow(measured["gates"], measured["movements"])
     names = [(one.class_, one.evidence) for one in grown]
     assert names[:6] == [(name, kind) for kind in ("observed", "intervention") for name in ("all", "alpha", "beta")]
     assert [name for name, _ in names[6:]] == list(scenes(1).classes)
     observed = grown[0].effect
     assert observed and judge(observed, grown[0].smallest_effect)[0] == "supported" and grown[0].unit == "%"
     assert grown[0].control is None and "second gate" in grown[0].reason
-    both = complementary(zeroed)
-    assert both[0].effect and both[0].evidence == "observed"
-    assert both[-1].effect is None and "none, PAM, CAM and both" in both[-1].reason
+    assert "of the two gates beta shows less" in grown[0].reason
+    assert grown[2].reason.startswith("left its first band in 1 of 1 trainings, at step 31")
+    both = {(one.claim, one.class_, one.evidence): one for one in complementary(measured["gates"])}
+    reliance = both["complementary", "all", "intervention"]
+    assert reliance.effect and "alone" in reliance.reason
+    assert "trained with each of PAM alone, CAM alone, both" in both["complementary", "all", "observed"].reason
 
 
-def planted(gain: float) -> pd.DataFrame:
-    """Ten blocks in which one attention alone is worth 50 points of IoU and the other ``gain`` points more."""
-    right = {"none": 50 + gain, "alpha": 50.0, "beta": 50.0, "both": 0.0}
+def planted(gain: float, seeds: int = 1) -> pd.DataFrame:
+    """Ten blocks in which one attention alone is worth 50 points of IoU, at test time and trained so, the other
+    ``gain`` more, and none 20.
+    """
+    right = {"none": 50 + gain, "alpha": 50.0, "beta": 50.0, "both": 20.0}
+    trained = {"": "none", " model.channel=False": "beta", " model.position=False": "alpha"}
+    trained[" model.position=False model.channel=False"] = "both"
     rows = [
-        {"seed": 0, "block": f"{b}", "image": f"{b}", "zeroed": name, "intersection_x": int(100 * r), "union_x": 10_000}
+        {
+            "seed": seed, "dataset": "x", "split": "val", "block": f"{b}", "image": f"{b}", "recipe": f"dual{label}",
+            "checkpoint": f"dual{label}{seed}", "zeroed": zeroed, "union_x": 10_000,
+            "intersection_x": int(100 * (right[name] if label == "" else right[trained[label]])),
+            "alpha": np.nan if "position" in label else 0.3, "beta": np.nan if "channel" in label else 0.3,
+            "alpha_contribution": 0.2, "beta_contribution": 0.2,
+        }
+        for seed in range(seeds)
         for b in range(10)
-        for name, r in right.items()
-    ]
-    return pd.DataFrame(rows).assign(alpha_contribution=0.2)
+        for label in trained
+        for zeroed, name in {"none": "none", "alpha": "alpha", "beta": "beta", "both": "both"}.items()
+        if (label == "" or zeroed == "none")
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 @pytest.mark.parametrize(("gain", "verdict"), [(10, "supported"), (0, "negligible"), (-10, "contradicted")])
-def test_reliance_on_both_is_what_was_planted(gain: float, verdict: str) -> None:
-    table = planted(gain)
-    found = complementary(table, table.rename(columns={"zeroed": "attention"}).replace(
-        {"attention": {"none": "both", "alpha": "position", "beta": "channel", "both": "none"}}
-    ))  # fmt: skip
+def test_reliance_and_benefit_are_what_was_planted(gain: float, verdict: str) -> None:
+    found = complementary(planted(gain, seeds=3))
     for one in found:
-        assert one.effect and one.effect.effect == pytest.approx(gain) and judge(one.effect, 0.5)[0] == verdict
+        expected = gain if one.claim == "complementary" else 30
+        assert one.effect and one.effect.effect == pytest.approx(expected) and one.effect.n_seeds == 3
+        assert judge(one.effect, 0.5)[0] == (verdict if expected == gain else "supported")
+    assert [one.class_ for one in found] == ["all", "x"] * 4
+    assert {one.reason for one in found if one.claim == "complementary: PAM alone"} == {"benefit, against neither"}
+
+
+def test_only_trainings_that_differ_in_attention_alone_are_compared() -> None:
+    table = planted(10)
+    other = table.assign(recipe=table.recipe.where(table.alpha.notna(), table.recipe + " epochs=2"))
+    reasons = {one.claim: one.reason for one in complementary(other) if one.evidence == "observed"}
+    assert "no seed here was trained with each of PAM alone, CAM alone, both" in reasons["complementary"]
+    paper = table.assign(recipe=table.recipe + " model.form=paper", checkpoint=table.checkpoint + "p")
+    several = complementary(pd.concat([table, paper]))
+    assert all(one.effect and one.reason.endswith("of dual") for one in several)
 
 
 def test_a_model_with_one_gate_has_no_word_on_both() -> None:
-    one = planted(10)[lambda t: t.zeroed.isin(["none", "alpha"])]
+    one = planted(10)[lambda t: t.alpha.notna() & t.zeroed.isin(["none", "alpha"])].assign(beta=np.nan)
+    one = one[one.recipe == "dual"]
     found = {(m.class_, m.evidence): m for m in gates_grow(one)}
     assert found["alpha", "intervention"].effect and found["alpha", "observed"].effect
+    assert found["x", "intervention"].effect and found["beta", "observed"].effect is None
     assert found["all", "observed"].effect is None and found["all", "observed"].reason == "the model has no beta"
-
-
-def test_what_has_no_gates_is_refused(last: Checkpoint) -> None:
-    with pytest.raises(AnalysisError, match="open a DANet"):
-        gates(open_checkpoint(ROOT / "data/demo/shapes-scale"), scenes(1))
-    with pytest.raises(AnalysisError, match="5 classes"):
-        gates(last, dataclasses.replace(scenes(1), classes=("a", "b")))

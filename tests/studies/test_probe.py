@@ -10,16 +10,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from planted_branches import CLASSES, PlantedBranches, Rule, scenes, without_labels
-from small_models import refused
+from planted_branches import CLASSES, PlantedBranches, Rule, scenes
 
-from analysis.datasets import Dataset, open_dataset
+from analysis.datasets import Dataset, Sample, open_dataset
 from analysis.models import ScaleAttention
 from analysis.statistics import judge
 from analysis.studies.object_scale.maps import footprints, see_maps, weights_inside
 from analysis.studies.object_scale.paste import HALO, Box, box_of, erased, pasted
-from analysis.studies.object_scale.probe import FACTORS, probe_rows
-from analysis.studies.object_scale.probe_effects import large_objects_probed, slopes, small_objects_probed, zooms
+from analysis.studies.object_scale.probe import FACTORS, chosen, probe_rows
+from analysis.studies.object_scale.probe_effects import large_objects_probed, slopes, small_objects_probed
 
 SHAPES = ("sky", "ground", "circle", "square", "cross")
 
@@ -28,7 +27,8 @@ def probed(model: ScaleAttention, dataset: Dataset, n: int, classes: tuple[str, 
     tables = []
     for i in range(n):
         sample, seed = dataset[i], dataset.items[i].seed if dataset.name == "shapes" else None
-        rows = probe_rows(model, sample, classes, see_maps(model, sample.image), seed)
+        assert sample.label is not None
+        rows = probe_rows(model, sample, sample.label, classes, see_maps(model, sample.image), seed)
         tables.append(rows.assign(block=sample.block))
     identity = {"checkpoint": "one", "recipe": "one", "seed": 0, "dataset": dataset.name, "split": dataset.split}
     return pd.concat(tables, ignore_index=True).assign(**identity)
@@ -122,14 +122,15 @@ def test_the_untouched_image_has_the_weights_of_the_objects_table(following: pd.
 def test_a_rerun_gives_the_same_rows() -> None:
     model, sample = PlantedBranches("follow"), scenes(3)[2]
     maps = see_maps(model, sample.image)
-    once, again = (probe_rows(model, sample, CLASSES, maps) for _ in range(2))
+    assert sample.label is not None
+    once, again = (probe_rows(model, sample, sample.label, CLASSES, maps) for _ in range(2))
     pd.testing.assert_frame_equal(once, again)
 
 
 def test_weights_that_follow_size_are_found(following: pd.DataFrame) -> None:
     small, large = small_objects_probed(following), large_objects_probed(following)
     for found in (small, large):
-        assert [m.class_ for m in found] == ["all", "circle", "square"]
+        assert [m.class_ for m in found if "zoom" not in m.claim] == ["all", "circle", "square"]
         assert found[0].effect is not None
         assert found[0].control is not None
         assert judge(found[0].effect, found[0].smallest_effect, found[0].control)[0] == "supported"
@@ -142,6 +143,19 @@ def test_weights_that_oppose_or_ignore_size(rule: Rule, verdict: str) -> None:
     found = small_objects_probed(table)[0]
     assert found.effect is not None
     assert judge(found.effect, found.smallest_effect, found.control)[0] == verdict
+
+
+def test_rare_classes_are_probed_as_often_as_common_ones() -> None:
+    label = np.zeros((60, 200), np.uint8)
+    label[10:20, 5:190:15] = label[10:20, 6:191:15] = 2  # 13 of one class
+    label[40:50, 100:104] = label[0:8, 30:40] = 3  # one of the other, and one that touches the border
+    image, things = np.zeros((60, 200, 3), np.uint8), frozenset({2, 3})
+    samples = [Sample(f"{i}", image, label, "", "", None, things) for i in range(200)]
+    first = [sample.objects.classes[chosen(sample, 16, 1)[0][0] - 1] for sample in samples]
+    assert 80 < np.count_nonzero(np.array(first) == 3) < 120  # of 100, within 3 standard deviations
+    both = [sample.objects.classes[[k - 1 for k, _ in chosen(sample, 16, 2)]].tolist() for sample in samples]
+    assert all(sorted(pair) == [2, 3] for pair in both)
+    assert {k for sample in samples for k, _ in chosen(sample, 16, 2)} >= set(range(2, 16))
 
 
 def test_slopes_are_least_squares(following: pd.DataFrame) -> None:
@@ -157,11 +171,16 @@ def test_with_two_scales_large_objects_is_the_same_test(following: pd.DataFrame)
     assert "two scales" in found.reason
 
 
-def test_zooms_have_stuff_and_things_less_stuff(following: pd.DataFrame) -> None:
-    table = zooms(following).set_index(["kind", "scale", "class"])
-    assert set(table.index.get_level_values("class")) == {"stuff", "all", "circle", "square"}
-    assert table.loc[("image", 1.0, "all"), "effect"] < -0.02 < -abs(table.loc[("image", 1.0, "stuff"), "effect"])
-    assert (table["low"] <= table["high"]).all()
+def test_the_zoom_is_that_of_things_less_that_of_stuff(following: pd.DataFrame) -> None:
+    found = {m.class_: m for m in small_objects_probed(following) if m.claim == "small-objects: zoom"}
+    assert list(found) == ["all", "circle", "square"]
+    one, table = found["all"].effect, slopes(following).query("kind == 'image' and scale == 1")
+    assert one is not None and one.low > 0
+    things, stuff = (table.loc[side, "slope"].mean() for side in (table["object"] > 0, table["object"] == 0))
+    assert one.effect == pytest.approx(stuff - things)
+    assert one.n_objects == (table["object"] > 0).sum()
+    blur = slopes(following).query("kind == 'blur' and scale == 1 and object > 0")
+    assert found["all"].control is not None and len(blur) == one.n_objects
 
 
 def test_shapes_are_rendered_again() -> None:
@@ -181,6 +200,5 @@ def test_nothing_is_probed_where_nothing_can_be() -> None:
     assert sample.label is not None
     none = dataclasses.replace(sample, label=np.minimum(sample.label, 1))
     maps = see_maps(model, sample.image)
-    assert set(probe_rows(model, none, CLASSES, maps)["kind"]) == {"image", "blur"}
-    with refused("no label"):
-        probe_rows(model, without_labels(sample), CLASSES, maps)
+    assert none.label is not None
+    assert set(probe_rows(model, none, none.label, CLASSES, maps)["kind"]) == {"image", "blur"}

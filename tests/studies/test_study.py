@@ -1,12 +1,14 @@
 """The frame of the studies: the same table however it was made, whatever was killed, with flat memory."""
 
+import json
+import multiprocessing
 import os
-import signal
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from subprocess import check_output
 
 import brightness_study as example
 import pandas as pd
@@ -34,10 +36,16 @@ def same(a: Result, b: Result) -> bool:
     return True
 
 
-def start(out: Path, images: int, pause: float, rank: int = 0, world: int = 1) -> subprocess.Popen:
-    env = {**os.environ, "RANK": str(rank), "WORLD_SIZE": str(world), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(ROOT / "tests" / "brightness_study.py"), str(out), str(images), str(pause)]
-    return subprocess.Popen(command, env=env | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True)
+def start(out: Path, pause: float, rank: int = 0, world: int = 1) -> BaseProcess:
+    """Measure in a process of its own, as torchrun would start it; forked, as torch takes seconds to import."""
+
+    def work() -> None:
+        os.environ.update(RANK=str(rank), WORLD_SIZE=str(world))
+        example.measure(out, IMAGES, pause=pause)
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    return process
 
 
 def marks(out: Path) -> list[Path]:
@@ -81,12 +89,12 @@ def test_a_crash_between_two_tables_of_a_part_is_no_finished_part(expected: Resu
 
 
 def test_a_killed_run_goes_on_and_gives_the_same_table(expected: Result, tmp_path: Path) -> None:
-    process = start(tmp_path, IMAGES, pause=0.02)
+    process = start(tmp_path, pause=0.02)
     while len(marks(tmp_path)) < 2:
         time.sleep(0.01)
-        assert process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+        assert process.is_alive()
+    process.kill()
+    process.join()
     kept = {mark: mark.stat().st_mtime_ns for mark in marks(tmp_path)}
     assert 2 <= len(kept) < 5
     assert same(example.measure(tmp_path, IMAGES, pause=0.02), expected)
@@ -96,10 +104,11 @@ def test_a_killed_run_goes_on_and_gives_the_same_table(expected: Result, tmp_pat
 def test_processes_share_the_parts_and_each_has_the_whole_table(
     expected: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = start(tmp_path, IMAGES, pause=0.01, rank=1, world=2)
+    other = start(tmp_path, pause=0.01, rank=1, world=2)
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert same(example.measure(tmp_path, IMAGES, pause=0.01), expected)
-    assert other.wait() == 0
+    other.join()
+    assert other.exitcode == 0
 
 
 def test_a_process_that_died_is_not_waited_for_forever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +137,15 @@ def test_parts_of_another_measurement_are_refused(tmp_path: Path) -> None:
         example.measure(tmp_path, 20, threshold=0.7)
     with pytest.raises(AnalysisError, match="was measured with images 20, not 21"):
         example.measure(tmp_path, 21)
+
+
+def test_parts_of_other_code_are_refused(tmp_path: Path) -> None:
+    example.measure(tmp_path, 2)
+    (file,) = tmp_path.glob("parts/brightness/*/description.json")
+    description = json.loads(file.read_text())
+    file.write_text(json.dumps(description | {"code": "another"}))
+    with pytest.raises(AnalysisError, match=f"with code another, not {description['code']}; .*description.json"):
+        example.measure(tmp_path, 2)
 
 
 def test_what_cannot_be_run_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +183,9 @@ def test_parts_become_one_file(expected: Result, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
     """1,000 images have 2,000,000 rows here: 200 MiB, were they kept."""
-    peaks = [float(start(tmp_path / str(n), n, 0.0).communicate()[0]) for n in (100, 1000)]
+    program = [sys.executable, str(ROOT / "tests" / "brightness_study.py")]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    peaks = [float(check_output([*program, str(tmp_path / n), n, "0"], env=env)) for n in ("100", "1000")]
     assert peaks[1] < peaks[0] + 25
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,14 +12,27 @@ from analysis.studies.attribution.maps import Cells
 from analysis.studies.attribution.regions import RegionScores
 
 
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """Scores in logits: ``whole [R]`` of the image, ``empty [R]`` of the mean colour, and means along the curves.
+
+    ``deletion, insertion [M, R]``: the mean score while cells are taken away, or put into the empty image, in each of M
+    orders. Not divided by whole - empty: that is near 0 or negative where an object is missed, and would decide a mean.
+    """
+
+    whole: np.ndarray
+    empty: np.ndarray
+    deletion: np.ndarray
+    insertion: np.ndarray
+
+
 def deletion_and_insertion(
     scores: RegionScores, image: Tensor, cells: Cells, orders: np.ndarray, steps: int, batch: int
-) -> np.ndarray:
-    """Areas under both curves, float64 ``[M, 2, R]``, for each of ``orders [M, cells]``, cells from first to last.
+) -> Curves:
+    """The curves for each of ``orders [M, cells]``, cells from first to last.
 
     In ``steps`` equal steps cells take the mean colour (deletion), or come back into an image that is only mean colour
-    (insertion). Scores are scaled so that the whole image has 1 and the empty one 0; a good order has a small area
-    under deletion and a large one under insertion. NaN where whole and empty image score the same.
+    (insertion). A good order has a low mean under deletion and a high one under insertion.
     """
     rank = np.empty_like(orders)
     np.put_along_axis(rank, orders, np.arange(orders.shape[1])[None], axis=1)
@@ -26,14 +41,14 @@ def deletion_and_insertion(
     ends = np.stack([np.ones(orders.shape[1], bool), np.zeros(orders.shape[1], bool)])
     values = _scores(scores, image, cells, np.concatenate([ends, *kept]), batch)
     whole, empty = values[:2]
-    change = np.where(whole == empty, np.nan, whole - empty)
-    curves = ((values[2:] - empty) / change).reshape(2, len(fractions), len(orders), -1)
-    areas = (curves.sum(axis=1) + 0.5) / steps  # the trapezoid rule: of the ends one is 1 and one is 0
-    return areas.transpose(1, 0, 2)
+    inner = values[2:].reshape(2, len(fractions), len(orders), -1).sum(axis=1)
+    return Curves(whole, empty, *(inner + (whole + empty) / 2) / steps)  # the trapezoid rule
 
 
 def _scores(scores: RegionScores, image: Tensor, cells: Cells, kept: np.ndarray, batch: int) -> np.ndarray:
-    """Scores with only the ``kept`` cells, bool ``[M, cells]``: float64 ``[M, R]``."""
+    """Scores with only the ``kept`` cells, bool ``[M, cells]``: float64 ``[M, R]``. Equal masks are scored once."""
+    different, which = np.unique(kept, axis=0, return_inverse=True)
     with torch.no_grad():
-        masks = torch.from_numpy(kept).to(image).split(batch)
-        return torch.cat([scores(image * cells.paint(mask)) for mask in masks]).double().cpu().numpy()
+        masks = torch.from_numpy(different).to(image).split(batch)
+        found = torch.cat([scores(image * cells.paint(mask)) for mask in masks]).double().cpu().numpy()
+    return found[which.ravel()]

@@ -5,7 +5,7 @@ Every function gives float64 ``[R, cells]`` under a name, one row a region.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,6 +36,11 @@ class Cells:
     width: int
     side: int
 
+    @property
+    def rows(self) -> int:
+        """How many from above to below."""
+        return -(-self.height // self.side)
+
     @staticmethod
     def over(image: Tensor, along: int) -> Cells:
         """``along`` cells on the longer side of ``image [1, 3, H, W]``."""
@@ -44,7 +49,7 @@ class Cells:
 
     def __len__(self) -> int:
         """How many."""
-        return -(-self.height // self.side) * -(-self.width // self.side)
+        return self.rows * -(-self.width // self.side)
 
     def pool(self, maps: Tensor, align_corners: bool) -> np.ndarray:
         """Means over the cells: ``maps [R, h, w]`` of any size, over the whole input, to float64 ``[R, cells]``."""
@@ -54,9 +59,12 @@ class Cells:
 
     def paint(self, values: Tensor) -> Tensor:
         """The inverse: ``[M, cells]`` to ``[M, 1, height, width]``, each cell of one value."""
-        rows = -(-self.height // self.side)
-        coarse = values.view(len(values), 1, rows, -1)
+        coarse = values.view(len(values), 1, self.rows, -1)
         return coarse.repeat_interleave(self.side, 2).repeat_interleave(self.side, 3)[..., : self.height, : self.width]
+
+    def mirrored(self, map_: np.ndarray) -> np.ndarray:
+        """``[cells]`` with left and right exchanged."""
+        return map_.reshape(self.rows, -1)[:, ::-1].ravel()
 
 
 def attention_maps(model: Model, image: Tensor, regions: Sequence[Region], cells: Cells) -> dict[str, np.ndarray]:
@@ -96,7 +104,10 @@ def attributions(
 
 
 def grad_cam(scores: RegionScores, image: Tensor, layer: str) -> Tensor:
-    """Selvaraju et al. (2017) on the output of a named tap or module, which a forward calls once: ``[R, h, w]``."""
+    """Selvaraju et al. (2017) on the output of a named tap or module, which a forward calls once: ``[R, h, w]``, >= 0.
+
+    On a score map, as by default in Attention to Scale, that is the branch's own map of the class, cut off at 0.
+    """
     from captum.attr import LayerGradCam
 
     inputs, targets = _each_region(scores, image)
@@ -119,48 +130,13 @@ def integrated_gradients(scores: RegionScores, image: Tensor, batch: int) -> Ten
 
 
 def occlusion(scores: RegionScores, image: Tensor, cells: Cells, batch: int) -> Tensor:
-    """By how much each score falls when a cell takes the mean colour (Zeiler, Fergus 2014): ``[R, H, W]``."""
+    """By how many logits a score falls when a cell takes the mean colour (Zeiler, Fergus 2014): ``[R, H, W]``."""
     from captum.attr import Occlusion
 
     window = (image.shape[1], min(cells.side, cells.height), min(cells.side, cells.width))
     with torch.no_grad():
-        return Occlusion(scores).attribute(image, window, strides=window, perturbations_per_eval=batch).sum(dim=1)
-
-
-def ablated_parts(scores: RegionScores, image: Tensor, groups: Sequence[int]) -> Iterator[tuple[str, str, np.ndarray]]:
-    """By how much each score falls without a branch or a channel group: (layer, part, ``[R]``).
-
-    A branch's scale weight becomes 0, the others stay. Channels of a group of CAM's input, ``groups[c]`` for channel c,
-    take their means over this image. None where the model has no such tap, or no groups are given. AnalysisError:
-    groups of another number of channels.
-    """
-    taps = Names(scores.model).taps
-    if "scale.weights" in taps:
-        names = getattr(scores.model, "branches", ())
-        effects = _ablated(scores, image, "scale.weights", torch.arange(len(names)), None)
-        yield from (("scale.weights", name, effects[:, s]) for s, name in enumerate(names))
-    if "channel.features" in taps and len(groups):
-        with capture(scores.model, "channel.features") as kept, torch.no_grad():
-            scores.model(image)
-        features = kept["channel.features"]
-        if len(groups) != features.shape[1]:
-            raise AnalysisError(
-                f"groups has {len(groups)} numbers and CAM {features.shape[1]} channels: give one for each"
-            )
-        means = features.mean(dim=(2, 3), keepdim=True).expand_as(features)
-        effects = _ablated(scores, image, "channel.features", torch.as_tensor(groups), means)
-        for group in sorted(set(groups)):
-            yield "channel.features", f"group {group}", effects[:, list(groups).index(group)]
-
-
-def _ablated(scores: RegionScores, image: Tensor, layer: str, groups: Tensor, means: Tensor | None) -> np.ndarray:
-    """Channels of a layer ablated by group, to ``means`` or 0: float64 ``[R, C]``, equal within a group."""
-    from captum.attr import LayerFeatureAblation
-
-    mask = groups.to(image.device).view(1, -1, 1, 1)
-    ablation = LayerFeatureAblation(scores, module_at(scores.model, layer))
-    effects = ablation.attribute(image, layer_baselines=means, layer_mask=mask)
-    return effects[:, :, 0, 0].double().cpu().numpy()
+        # A window covers all colours, and each of them gets the whole of its effect.
+        return Occlusion(scores).attribute(image, window, strides=window, perturbations_per_eval=batch)[:, 0]
 
 
 def _each_region(scores: RegionScores, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,6 +148,10 @@ def _each_region(scores: RegionScores, image: Tensor) -> tuple[Tensor, Tensor]:
 def module_at(model: Model, name: str) -> nn.Module:
     """The module of a tap or path. AnalysisError for an unknown name, and for a module of several calls."""
     request = Names(model).request(name)
+    if request.label or request.wild:
+        raise AnalysisError(
+            f"captum needs a module that a forward calls once, not {name!r}: name a tap or such a module"
+        )
     return request.targets[0].module
 
 

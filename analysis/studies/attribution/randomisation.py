@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,13 +13,24 @@ from torch import Tensor, nn
 from analysis.models import Model
 
 
-def cascade(model: Model, image: Tensor, stages: int, seed: int) -> Iterator[tuple[str, Model]]:
-    """The model with more and more of its weights re-drawn, from the output down to the input, in ``stages`` steps.
+@dataclass(frozen=True, eq=False)
+class Redrawn:
+    """A stage of the cascade: ``model`` with its weights re-drawn from the output down to the module ``layer``.
 
-    Yields the name of the deepest module re-drawn so far, and the model (the same copy, changed further each time).
+    ``share`` of the modules with weights, 1 at the last stage.
+    """
+
+    layer: str
+    share: float
+    model: Model
+
+
+def cascade(model: Model, image: Tensor, stages: int, seed: int) -> Iterator[Redrawn]:
+    """The model with more and more of its weights re-drawn, layer by layer in ``stages`` steps, all in one copy of it.
+
     A weight tensor is re-drawn by shuffling its values, which keeps their distribution, so that activations neither
     vanish nor explode; a scalar, like DANet's gates, stays. Modules are those with weights of their own, in the order
-    in which a forward finishes them.
+    in which a forward first finishes them; as many steps as modules re-draw one at a time.
     """
     changed = copy.deepcopy(model)
     names = _in_order(changed, image)[::-1]
@@ -27,7 +39,7 @@ def cascade(model: Model, image: Tensor, stages: int, seed: int) -> Iterator[tup
     for chunk in np.array_split(np.arange(len(names)), min(stages, len(names))):
         for i in chunk:
             _shuffle(modules[names[i]], generator)
-        yield names[chunk[-1]], changed
+        yield Redrawn(names[chunk[-1]], (chunk[-1] + 1) / len(names), changed)
 
 
 def _in_order(model: Model, image: Tensor) -> list[str]:

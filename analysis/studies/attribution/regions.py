@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from analysis.datasets.sample import Objects, Sample, connected_objects
+from analysis.datasets.sample import Sample, connected_objects
 from analysis.errors import AnalysisError
 from analysis.models import Model
 from analysis.models.resize import resize
@@ -43,42 +43,49 @@ class Region:
         return {"area": int(self.mask.sum()), **place, "mask": np.packbits(box).tobytes()}
 
 
-def choose_regions(sample: Sample, prediction: np.ndarray, source: RegionSource, most: int) -> list[Region]:
+def choose_regions(sample: Sample, predicted: np.ndarray | None, most: int) -> list[Region]:
     """At most ``most`` objects of 64 pixels or more, drawn by the image's name.
 
-    Objects of the label, or connected regions of thing classes in ``prediction`` int ``[H, W]``, which is the
-    unperturbed one. AnalysisError: objects of the label were asked for and there is no label.
+    Connected regions of thing classes in ``predicted`` int ``[H, W]``, or where that is None the label's objects.
+    AnalysisError: no label then.
     """
-    if source == "label" and sample.label is None:
+    if predicted is None and sample.label is None:
         raise AnalysisError(f"{sample.name} has no label: take the regions from the prediction, or a labelled split")
-    objects = sample.objects if source == "label" else _predicted(prediction, sample.things)
+    objects = sample.objects if predicted is None else connected_objects(predicted.astype(np.uint8), sample.things)
     areas = np.bincount(objects.map.ravel(), minlength=len(objects) + 1)[1:]
     large = np.flatnonzero(areas >= MIN_AREA) + 1
     drawn = np.random.default_rng(zlib.crc32(sample.name.encode())).permutation(large)[:most]
     return [Region(int(n), int(objects.classes[n - 1]), objects.map == n) for n in sorted(drawn)]
 
 
-def _predicted(prediction: np.ndarray, things: frozenset[int]) -> Objects:
-    return connected_objects(prediction.astype(np.uint8), things)
-
-
 class RegionScores(nn.Module):
-    """The model whose outputs are region scores: ``[B, 3, H, W]`` to ``[B, R]``. All attributions go through it.
+    """A model whose outputs are region scores: ``[B, 3, H, W]`` to ``[B, R]``. All attributions go through it.
 
     Score r is the mean over region r of the logit of its class, upsampled to the label's size. Upsampling is linear, so
-    the mean is a fixed weighting of the model's own cells: nothing is upsampled when an image is perturbed.
+    that is a fixed weighting of the model's own cells, ``weights [R, h, w]`` of sum 1: nothing is upsampled when an
+    image is perturbed.
     """
 
     weights: Tensor
 
-    def __init__(self, model: Model, regions: list[Region], image: Tensor) -> None:
+    def __init__(self, model: Model, classes: list[int], weights: Tensor) -> None:
         super().__init__()
         self.model = model
-        self.classes = [region.class_ for region in regions]
+        self.classes = classes
+        self.register_buffer("weights", weights)
+
+    @staticmethod
+    def of(model: Model, regions: list[Region], image: Tensor) -> RegionScores:
+        """The scores of ``regions``, whose masks are frozen here, in ``image [1, 3, H, W]`` and changes of it."""
         with torch.no_grad():
             grid = model(image).logits.shape[-2:]
         masks = torch.from_numpy(np.stack([region.mask for region in regions])).to(image)
-        self.register_buffer("weights", frozen_weights(masks, grid, model.spec.input.align_corners))
+        weights = frozen_weights(masks, grid, model.spec.input.align_corners)
+        return RegionScores(model, [region.class_ for region in regions], weights)
+
+    def first_of(self, model: Model) -> RegionScores:
+        """The score of the first region by another model of the same grid."""
+        return RegionScores(model, self.classes[:1], self.weights[:1])
 
     def forward(self, image: Tensor) -> Tensor:
         """Scores of all regions, in logits."""
@@ -92,8 +99,3 @@ def frozen_weights(masks: Tensor, grid: tuple[int, ...], align_corners: bool) ->
     with torch.enable_grad():
         total = (resize(cells, masks.shape[-2:], align_corners)[0] * masks).sum(dim=(1, 2)) / masks.sum(dim=(1, 2))
         return torch.autograd.grad(total.sum(), cells)[0][0].detach()
-
-
-def region_score(logits: Tensor, class_: int, mask: Tensor, align_corners: bool) -> Tensor:
-    """The definition: ``logits [B, K, h, w]`` upsampled to ``mask [H, W]``, the mean of class ``class_`` in it, [B]."""
-    return resize(logits[:, class_ : class_ + 1], mask.shape, align_corners)[:, 0, mask.bool()].mean(dim=1)

@@ -1,11 +1,16 @@
 """The rows of one image.
 
-attribution     object x method x attention map   agreement: rank correlation over the image's cells; areas under the
-                                                  curves of deletion and insertion, for the method's map and at random
-ablation        object x part                     effect: by how many logits the score falls without it
-regions         object                            the frozen mask whose score all of this is about
-randomisation   method x layer                    similarity with the original map, survives; the last layer of a
-                                                  method, with all weights re-drawn, is the one that counts
+agreement       object x attribution x attention map    rank correlation of their sizes over the image's cells, and the
+                                                        same with the attention map mirrored left to right
+curves          object x map        mean logit along the curves of deletion and insertion, in the map's order of cells
+                                    and in random orders; score of the whole image, and of the mean colour alone
+ablation        object x part       effect: by how many logits the score falls without the branch or channel group;
+                                    attention: its mean weight in the region, or CAM's mass on it
+regions         object              the frozen mask whose score all of this is about
+randomisation   map x layer         similarity with the original map when the weights from the output down to that layer
+                                    are re-drawn; survives: it is above 0.5 with all of them re-drawn
+
+and over all of them attribution, what was compared in one row each (:mod:`analysis.studies.attribution.summary`).
 """
 
 from __future__ import annotations
@@ -19,30 +24,30 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 from torch import Tensor
 
 from analysis.checkpoints import Checkpoint
 from analysis.datasets.sample import Dataset, Sample
 from analysis.errors import AnalysisError, closest
 from analysis.models import Model, predict, to_input
+from analysis.studies.attribution.agreement import rank_agreement, similarity
 from analysis.studies.attribution.curves import deletion_and_insertion
 from analysis.studies.attribution.maps import (
     METHODS,
     Cells,
     Method,
-    ablated_parts,
     attention_maps,
     attributions,
     default_layers,
     module_at,
 )
-from analysis.studies.attribution.randomisation import cascade
+from analysis.studies.attribution.parts import ablated_parts, correlated_groups
+from analysis.studies.attribution.randomisation import Redrawn, cascade
 from analysis.studies.attribution.regions import MIN_AREA, Region, RegionScores, RegionSource, choose_regions
-from analysis.studies.study import Result, Rows, run
+from analysis.studies.attribution.summary import SURVIVES, summary
+from analysis.studies.study import Result, Rows, check_classes, identity, run
 
-SURVIVES = 0.5  # rank correlation with the original, all weights re-drawn, above which a map is flagged
-Maps = dict[tuple[str, str], np.ndarray]  # (method, attention map or "") -> [R, cells]
+Maps = dict[str, np.ndarray]  # [R, cells] by the name of the map
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,108 +82,123 @@ class Attribution:
     region: RegionSource = "label"
     objects: int = 1
     cells: int = 8
-    steps: int = 5
-    random_orders: int = 3
-    stages: int = 3
-    batch: int = 8
+    steps: int = 4
+    random_orders: int = 2
+    stages: int = 6
+    batch: int = 2
     name: ClassVar[str] = "attribution"
 
     def rows(self, sample: Sample) -> Rows:
-        """The four tables; none for an image without an object of 64 pixels or more."""
-        prediction = predict(self.model, sample.image).argmax(dim=0).cpu().numpy()
-        regions = choose_regions(sample, prediction, self.region, self.objects)
+        """The five tables; none for an image without an object of 64 pixels or more."""
+        predicted = None
+        if self.region == "prediction":
+            predicted = predict(self.model, sample.image).argmax(dim=0).cpu().numpy()
+        regions = choose_regions(sample, predicted, self.objects)
         if not regions:
             return {}
         image = to_input(sample.image, self.model.spec.input).to(next(self.model.parameters()).device)
         names = [self.classes[region.class_] for region in regions]
         scene = _Scene(sample.name, image, regions, names, Cells.over(image, self.cells))
-        scores = RegionScores(self.model, regions, image)
-        maps = self._maps(scene, scores, self.methods)
+        scores = RegionScores.of(self.model, regions, image)
+        attention, attributed = self._attention(scene, scores), self._attributions(scene, scores, self.methods)
         tables = {
-            "attribution": list(self._compared(scene, scores, maps)),
+            "agreement": list(_agreement(scene, attention, attributed)),
+            "curves": list(self._curves(scene, scores, attention | attributed)),
             "ablation": list(self._ablated(scene, scores)),
             "regions": [{**scene.key(r), "region": self.region, **region.row()} for r, region in enumerate(regions)],
-            "randomisation": list(self._randomised(scene, maps)),
+            "randomisation": list(self._randomised(scene, scores, attention | attributed)),
         }
         return {name: pd.DataFrame(rows) for name, rows in tables.items() if rows}
 
-    def _maps(self, scene: _Scene, scores: RegionScores, methods: Sequence[Method]) -> Maps:
-        """The attention maps, and the attributions that ``methods`` ask for."""
+    def _attention(self, scene: _Scene, scores: RegionScores) -> Maps:
+        regions = scene.regions[: len(scores.classes)]
+        return attention_maps(scores.model, scene.image, regions, scene.cells) if "attention" in self.methods else {}
+
+    def _attributions(self, scene: _Scene, scores: RegionScores, methods: Sequence[Method]) -> Maps:
         layers = self.layers or default_layers(scores.model)
-        attention = attention_maps(scores.model, scene.image, scene.regions, scene.cells)
-        found = attributions(scores, scene.image, scene.cells, methods, layers, self.batch)
-        return {("attention", name): map_ for name, map_ in attention.items()} | {
-            (name, ""): map_ for name, map_ in found.items()
-        }
+        return attributions(scores, scene.image, scene.cells, methods, layers, self.batch)
 
-    def _compared(self, scene: _Scene, scores: RegionScores, maps: Maps) -> Iterator[dict[str, Any]]:
-        """One row for each attribution with each attention map, and one for each attention map by itself."""
-        attention = {name: map_ for (method, name), map_ in maps.items() if method == "attention"}
-        asked = {key: map_ for key, map_ in maps.items() if key[0] != "attention" or "attention" in self.methods}
-        for ((method, own), values), curves in zip(asked.items(), self._curves(scene, scores, asked), strict=True):
-            for other in [own] if own else attention or [""]:
-                for r in range(len(values)):
-                    agreement = np.nan if own or not other else rank_agreement(values[r], attention[other][r])
-                    yield {**scene.key(r), "method": method, "map": other, "agreement": agreement, **curves[r]}
-
-    def _curves(self, scene: _Scene, scores: RegionScores, maps: Maps) -> Iterator[list[dict[str, float]]]:
-        """For each map the four areas of every region. All orders go through the model together."""
-        orders = [np.argsort(-values, axis=1, kind="stable") for values in maps.values()]
-        drawn = self._random_orders(scene)
-        every = np.concatenate([drawn, *orders])
-        areas = deletion_and_insertion(scores, scene.image, scene.cells, every, self.steps, self.batch)
-        random, n = areas[: len(drawn)].mean(axis=0), len(scene.regions)
-        for start in range(len(drawn), len(every), n):
-            yield [_areas(areas[start + r, :, r], random[:, r]) for r in range(n)]
-
-    def _random_orders(self, scene: _Scene) -> np.ndarray:
-        cells = np.tile(np.arange(len(scene.cells)), (self.random_orders, 1))
-        return np.random.default_rng(scene.seed).permuted(cells, axis=1)
+    def _curves(self, scene: _Scene, scores: RegionScores, maps: Maps) -> Iterator[dict[str, Any]]:
+        """One row for each map and object. All orders go through the model together."""
+        random = np.random.default_rng(scene.seed).permuted(
+            np.tile(np.arange(len(scene.cells)), (self.random_orders, 1)), axis=1
+        )
+        orders = [_from_largest(values, random[0]) for values in maps.values()]
+        every = np.concatenate([random, *orders])
+        found = deletion_and_insertion(scores, scene.image, scene.cells, every, self.steps, self.batch)
+        by_chance = {name: getattr(found, name)[: len(random)].mean(axis=0) for name in ("deletion", "insertion")}
+        for m, (name, r) in enumerate(((name, r) for name in maps for r in range(len(scene.regions))), len(random)):
+            ends = {"score": found.whole[r], "score_empty": found.empty[r]}
+            areas = {"deletion": found.deletion[m, r], "insertion": found.insertion[m, r]}
+            yield {**scene.key(r), "map": name, **areas, **{f"{k}_random": v[r] for k, v in by_chance.items()}, **ends}
 
     def _ablated(self, scene: _Scene, scores: RegionScores) -> Iterator[dict[str, Any]]:
-        for layer, part, effects in ablated_parts(scores, scene.image, self.groups):
-            yield from ({**scene.key(r), "layer": layer, "part": part, "effect": e} for r, e in enumerate(effects))
+        for part in ablated_parts(scores, scene.image, self.groups):
+            for r, (effect, attention) in enumerate(zip(part.effect, part.attention, strict=True)):
+                named = {**scene.key(r), "layer": part.layer, "part": part.name, "size": part.size}
+                yield {**named, "effect": effect, "attention": attention}
 
-    def _randomised(self, scene: _Scene, maps: Maps) -> Iterator[dict[str, Any]]:
-        """Similarity of the first object's maps with those of re-drawn weights. Occlusion is left out, for its cost."""
-        methods = [method for method in self.methods if method != "occlusion"]
-        if not self.stages or not methods:
+    def _randomised(self, scene: _Scene, scores: RegionScores, maps: Maps) -> Iterator[dict[str, Any]]:
+        """Similarity of the first object's maps with those of re-drawn weights, none of occlusion, for its cost."""
+        if not self.stages or not set(self.methods) - {"occlusion"}:
             return
-        first = dataclasses.replace(scene, regions=scene.regions[:1])
-        for layer, changed in cascade(self.model, scene.image, self.stages, scene.seed):
-            scores = RegionScores(changed, first.regions, scene.image)
-            for (method, name), values in self._maps(first, scores, methods).items():
-                similarity = rank_agreement(values[0], maps[method, name][0])
-                what = {"image": scene.name, "method": f"{method} {name}".strip(), "layer": layer}
-                yield {**what, "similarity": similarity, "survives": similarity > SURVIVES}
+        for redrawn in cascade(self.model, scene.image, self.stages, scene.seed):
+            for name, values in self._of_redrawn(scene, scores.first_of(redrawn.model), redrawn).items():
+                alike = similarity(maps[name][0], values[0])
+                survives = redrawn.share == 1 and alike > SURVIVES
+                what = {**scene.key(0), "map": name, "layer": redrawn.layer, "share": redrawn.share}
+                yield {**what, "similarity": alike, "survives": survives}
+
+    def _of_redrawn(self, scene: _Scene, scores: RegionScores, redrawn: Redrawn) -> Maps:
+        """Its maps; integrated gradients cost as much as all others and are taken at the last stage only."""
+        left_out = {"occlusion"} if redrawn.share == 1 else {"occlusion", "integrated_gradients"}
+        asked = [method for method in self.methods if method not in left_out]
+        return self._attention(scene, scores) | self._attributions(scene, scores, asked)
 
 
-def _areas(own: np.ndarray, random: np.ndarray) -> dict[str, float]:
-    named = {"deletion_auc": own[0], "deletion_auc_random": random[0]}
-    return {**named, "insertion_auc": own[1], "insertion_auc_random": random[1]}
+def _agreement(scene: _Scene, attention: Maps, attributed: Maps) -> Iterator[dict[str, Any]]:
+    """One row for each attribution with each attention map."""
+    for method, values in attributed.items():
+        for name, maps in attention.items():
+            for r, (value, map_) in enumerate(zip(values, maps, strict=True)):
+                found = {"agreement": map_, "agreement_mirrored": scene.cells.mirrored(map_)}
+                numbers = {column: rank_agreement(value, one) for column, one in found.items()}
+                yield {**scene.key(r), "method": method, "map": name, **numbers}
 
 
-def rank_agreement(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's correlation of two maps ``[cells]``; NaN where one is constant."""
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float("nan")
-    return float(np.corrcoef(stats.rankdata(a), stats.rankdata(b))[0, 1])
+def _from_largest(values: np.ndarray, random: np.ndarray) -> np.ndarray:
+    """The order of the cells by ``values [R, cells]``; of equal ones, as where a map is cut off at 0, a random one."""
+    return np.lexsort((np.broadcast_to(random, values.shape), -values), axis=1)
 
 
 def attribution(
-    checkpoint: Checkpoint, dataset: Dataset, out: Path | None = None, *, images: int = 16, **options: Any
+    checkpoint: Checkpoint, dataset: Dataset, out: Path | None = None, *, images: int = 8, **options: Any
 ) -> Result:
-    """Attributions for ``images`` images, evenly spaced: the tables of the module.
+    """Attributions for an object of each of ``images`` images, evenly spaced: the tables of the module.
 
     ``options``: ``methods`` of attention, grad_cam, integrated_gradients, occlusion; ``layers`` of Grad-CAM, by the
-    names of taps or modules; ``groups``, a number a channel of CAM's input, to ablate them; ``region``: label or
-    prediction, whose objects are scored, at most ``objects`` an image; ``cells`` along the longer side, on which maps
-    are compared and deleted; ``steps`` of the curves, ``random_orders`` beside them; ``stages`` of randomising, 0 for
-    none; ``batch`` perturbed images at a time. With all that is the default an image costs about 200 forwards and 45
-    backwards, most of them for the curves (8 a map and object) and occlusion (one a cell).
+    names of taps or modules; ``groups``, a number a channel of CAM's input, to ablate them, by default 8 of correlated
+    channels; ``region``: label or prediction, whose objects are scored, at most ``objects`` an image; ``cells`` along
+    the longer side, on which maps are compared and deleted; ``steps`` of the curves, ``random_orders`` beside them;
+    ``stages`` of randomising, 0 for none; ``batch`` perturbed images at a time, more only pay on a GPU. By default an
+    image costs about 160 forwards and 16 backwards, most of them for the curves (6 a map) and occlusion (one a cell).
 
     AnalysisError: an option or layer that is not known, no object of 64 pixels in any image, no labels.
     """
+    _check(checkpoint, options)
+    check_classes(checkpoint, dataset)
+    few = _spaced(dataset, images)
+    options = {"groups": correlated_groups(checkpoint.model, few), **options}
+    result = run(Attribution(checkpoint.model, dataset.classes, **options), checkpoint, few, out, images_per_part=1)
+    if "regions" not in result.tables:
+        raise AnalysisError(
+            f"no object of {MIN_AREA} pixels or more in {dataset.name} {dataset.split}: nothing to score"
+        )
+    columns = {"n_images": len(few), "of_images": len(dataset), **identity(checkpoint, dataset), "block": "all"}
+    return result.plus({"attribution": summary(result.tables).assign(**columns)})
+
+
+def _check(checkpoint: Checkpoint, options: dict[str, Any]) -> None:
     known = [field.name for field in dataclasses.fields(Attribution)][2:]  # after model and classes
     if unknown := sorted(set(options) - set(known)):
         raise AnalysisError(f"attribution has no option {unknown[0]!r}{closest(unknown[0], known)}")
@@ -186,12 +206,6 @@ def attribution(
         raise AnalysisError(f"there is no attribution {strange[0]!r}{closest(strange[0], METHODS)}")
     for layer in options.get("layers", ()):
         module_at(checkpoint.model, layer)
-    result = run(Attribution(checkpoint.model, dataset.classes, **options), checkpoint, _spaced(dataset, images), out)
-    if "attribution" not in result.tables:
-        raise AnalysisError(
-            f"no object of {MIN_AREA} pixels or more in {dataset.name} {dataset.split}: nothing to score"
-        )
-    return result
 
 
 def _spaced(dataset: Dataset, images: int) -> Dataset:

@@ -3,17 +3,18 @@
 branches            image x map     intersections and unions: each branch's score map alone (x100, ...), ``fused`` as
                                     the model was trained, and ``average`` and ``max`` of the same score maps
 branch_features     image x model x branch x draw   the features of one position; ``model`` is trained or untrained
-fusions             map             miou, of class ``all`` and of every class, in percent
+fusions             map x class     miou in percent: of class ``all``, and the IoU of every class
 similarity          model x pair of branches        cka
 scale_probe         image x model   accuracy of a probe that never saw the image's block; chance
+
+The first two also say how the model was trained: ``fusion``, ``extra_supervision``.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections import ChainMap
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,14 +32,15 @@ from analysis.errors import AnalysisError
 from analysis.models import Model, ScaleAttention, build, predict
 from analysis.models.resize import resize, scaled_size
 from analysis.statistics import Weights
-from analysis.studies.miou import class_iou, class_names, confusion_rows, miou
+from analysis.studies.miou import INTERSECTION, UNION, class_iou, confusion_rows, miou
 from analysis.studies.similarity import mean_cka, told_apart
-from analysis.studies.study import Result, Rows, run
+from analysis.studies.study import Result, Rows, evenly_spaced, identity, run
 from analysis.taps import capture
 
 IDENTITY = ["checkpoint", "recipe", "seed", "dataset", "split"]
 SEED = 0  # of the untrained weights, where the run has kept none
 MODELS = ("trained", "untrained")
+FUSIONS = ("fused", "average", "max")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,19 +50,21 @@ class Branches:
     model: ScaleAttention
     untrained: ScaleAttention | None
     classes: tuple[str, ...]
-    similar: frozenset[str] = field(repr=False)
+    similar: tuple[str, ...]
     draws: int = 8
     name: ClassVar[str] = "branches"
 
     def rows(self, sample: Sample) -> Rows:
         """``branches`` and ``branch_features``. AnalysisError: an image without a label."""
-        wanted = sample.name in self.similar
+        wanted = self.untrained is not None and sample.name in self.similar
         scores, logits, features = _forward(self.model, sample.image, wanted)
         tables = {"branches": self._scored(sample, scores, logits)}
         if self.untrained is not None and wanted:
             both = (features, _forward(self.untrained, sample.image, True)[2])
             tables["branch_features"] = self._features(sample, dict(zip(MODELS, both, strict=True)))
-        return tables
+        spec = self.model.spec
+        trained = {"fusion": spec.fusion, "extra_supervision": spec.extra_supervision}
+        return {name: table.assign(**trained) for name, table in tables.items()}
 
     def _scored(self, sample: Sample, scores: list[Tensor], logits: Tensor) -> pd.DataFrame:
         if sample.label is None:
@@ -77,7 +81,7 @@ class Branches:
         """Each branch's score map, then what fusions make of them, each ``[K, h, w]``."""
         yield from zip(self.model.branches, scores, strict=True)
         stacked = torch.stack(scores)
-        yield from (("fused", logits), ("average", stacked.mean(dim=0)), ("max", stacked.amax(dim=0)))
+        yield from zip(FUSIONS, (logits, stacked.mean(dim=0), stacked.amax(dim=0)), strict=True)
 
     def _features(self, sample: Sample, features: dict[str, list[Tensor]]) -> pd.DataFrame:
         """Features at positions drawn from the image's name, the same for every branch and both models."""
@@ -118,25 +122,22 @@ def branches(
 
     CKA takes one position an image and is averaged over ``draws`` of them, on at most ``similar_images`` images, evenly
     spaced, so that neither memory nor its cost grows with the data set. 0 leaves out all but ``branches`` and
-    ``fusions``: then no untrained weights are needed. AnalysisError: a model without branches, other classes than the
-    data set's, no labels, one block.
+    ``fusions``: then no untrained weights are needed. There is no ``scale_probe`` for a split of one block, nor for
+    ``scale_classifier``, which was trained to be told apart. AnalysisError: a model without branches, other classes
+    than the data set's, no labels.
     """
     model = _branched(checkpoint.model)
-    if len(dataset.classes) != checkpoint.spec.classes:
-        raise AnalysisError(
-            f"{checkpoint.name} has {checkpoint.spec.classes} classes and {dataset.name} {len(dataset.classes)}; "
-            "give the data set that the model was trained on"
-        )
     start = untrained(checkpoint) if similar_images else None
-    result = run(
-        Branches(model, start, dataset.classes, _spaced(dataset, similar_images), draws), checkpoint, dataset, out
-    )
-    derived = {"fusions": fusions(result["branches"])}
+    study = Branches(model, start, dataset.classes, evenly_spaced(dataset, similar_images), draws)
+    result = run(study, checkpoint, dataset, out)
+    columns = {**identity(checkpoint, dataset), "block": "all"}
+    derived = {"fusions": fusions(result, study).assign(**columns)}
     if start is not None:
-        derived["similarity"] = similarity(result["branch_features"])
-        if model.spec.extra_supervision != "scale_classifier":  # that one was trained to be told apart
-            derived["scale_probe"] = scale_probe(result["branch_features"])
-    return Result(ChainMap(derived, dict(result.tables)))
+        features = result["branch_features"]
+        derived["similarity"] = similarity(features)
+        if model.spec.extra_supervision != "scale_classifier" and features.block.nunique() > 1:
+            derived["scale_probe"] = scale_probe(features)
+    return result.plus(derived)
 
 
 def _branched(model: Model) -> ScaleAttention:
@@ -164,19 +165,17 @@ def untrained(checkpoint: Checkpoint) -> ScaleAttention:
     return model.to(device).eval()
 
 
-def _spaced(dataset: Dataset, most: int) -> frozenset[str]:
-    chosen = np.linspace(0, len(dataset) - 1, min(most, len(dataset))).round().astype(int)
-    return frozenset(dataset.items[i].name for i in chosen)
-
-
-def fusions(table: pd.DataFrame) -> pd.DataFrame:
-    """mIoU and IoU of every class in percent, for each checkpoint and map of a ``branches`` table."""
+def fusions(result: Result, study: Branches) -> pd.DataFrame:
+    """mIoU and IoU of every class in percent for each map, from sums over the images: they are not loaded."""
+    counts = [f'"{kind}{name}"' for name in study.classes for kind in (INTERSECTION, UNION)]
+    sums = ", ".join(f"sum({count}) as {count}" for count in counts)
+    totals = result.summary(f"select map, {sums} from branches group by map").set_index("map")
+    one = np.ones((1, 1))
     rows = []
-    for _, mine in table.groupby([*IDENTITY, "map"], sort=False):
-        named = mine.iloc[0][[*IDENTITY, "map"]].to_dict()
-        weights = np.ones((1, len(mine)))
-        values = zip(["all", *class_names(mine)], [miou(mine, weights)[0], *class_iou(mine, weights)[0]], strict=True)
-        rows += [{**named, "block": "all", "class": name, "miou": 100 * value} for name, value in values]
+    for name in (*study.model.branches, *FUSIONS):
+        mine = totals.loc[[name]]
+        values = zip(["all", *study.classes], [miou(mine, one)[0], *class_iou(mine, one)[0]], strict=True)
+        rows += [{"map": name, "class": class_, "miou": 100 * value} for class_, value in values]
     return pd.DataFrame(rows)
 
 

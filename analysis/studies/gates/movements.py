@@ -10,24 +10,25 @@ import pandas as pd
 
 from analysis.errors import AnalysisError
 
-GATES = ("alpha", "beta")
-FIRST_STEPS = 20  # whose increments say how far chance carries a gate
+GATES = ("alpha", "beta", "alpha_permuted", "beta_permuted")
+FIRST_STEPS = 20  # whose increments say how far chance carries a gate; and for so many it must be outside
 BAND = 5.0  # standard deviations
 GROWN = 0.01  # relative contribution: what a path must add to be more than its input
 SETTLED = 0.05  # of the whole range
-_TRAINING = ["checkpoint", "recipe", "seed", "dataset", "split"]
+_TRAINING = ["checkpoint", "recipe", "seed", "dataset", "split", "block"]
 
 
 def movements(history: pd.DataFrame) -> pd.DataFrame:
     """One row a training and gate of ``history`` (DESIGN 5), of any number of seeds, ours or someone else's.
 
     The first band lies around the first value: 5 standard deviations of a random walk so far, whose steps are as wide
-    as the first 20 were (``band``: its half width after 20 steps); fewer than 40 steps have none. ``left_step``: the
-    first step from which on the relative contribution stays above 1 %, or, where that was not logged, the value outside
-    the band (``left_by``); missing where it never does. ``settled_step``: from where on the value stays within 5 % of
-    its range of the last one. ``sign_changes`` of the value, outside the band. ``first_gradient``, ``last_gradient``:
-    mean size over the first and last tenth. ``moved`` is missing where nothing tells; ``says`` puts it all in words.
-    What was not logged is missing.
+    as the first 20 were (``band``: its half width after 20 steps). ``left_step``: the first of 20 steps in a row whose
+    relative contribution is above 1 %, or, where that was not logged, whose value is outside the band (``left_by``);
+    missing where there are none, and then the gate never ``moved``. Fewer than 40 steps tell nothing, unless the value
+    is the same in all. ``returned``: the last 20 steps are inside again. ``settled_step``: from where on the value
+    stays within 5 % of its range of the last one. ``sign_changes`` of the value, outside the band. ``first_gradient``,
+    ``last_gradient``: mean size over the first and last tenth. ``says`` puts it all in words. What was not logged, and
+    what nothing tells, is missing.
 
     AnalysisError: a history without a gate.
     """
@@ -44,6 +45,21 @@ def movements(history: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def summary(movements: pd.DataFrame | None, gate: str) -> str:
+    """What a table of :func:`movements` says of one gate over all its trainings, in a few words; empty of none."""
+    rows = movements[movements["gate"] == gate] if movements is not None else pd.DataFrame()
+    if not len(rows):
+        return ""
+    moved, changed = rows[rows["moved"].eq(True)], int((rows["sign_changes"] > 0).sum())
+    words = [f"left its first band in {len(moved)} of {len(rows)} trainings"]
+    if len(moved):
+        first, last = moved["left_step"].min(), moved["left_step"].max()
+        words = [f"{words[0]}, at step {first:.0f}" + (f" to {last:.0f}" if last > first else "")]
+    never = int(rows["moved"].eq(False).sum())
+    words += [f"never moved in {never}"] if never else []
+    return "; ".join([*words, *([f"changed sign in {changed}"] if changed else [])])
+
+
 def _of_training(training: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for gate in GATES:
         logged = training[training[gate].notna()] if gate in training else training[:0]
@@ -56,13 +72,9 @@ def _movement(gate: str, logged: pd.DataFrame) -> dict[str, Any]:
     contribution, gradient = (_column(logged, f"{gate}_{kind}") for kind in ("contribution", "grad"))
     band, constant = _band(value), bool(np.all(value == value[0]))
     inside = np.zeros(len(value)) if band is None else band
-    by = "contribution" if contribution is not None else "value" if band is not None else None
-    left = None
-    if contribution is not None:
-        left = _stays(contribution > GROWN)
-    elif band is not None:
-        left = _stays(np.abs(value - value[0]) > band)
-    moved = False if constant else None if by is None else left is not None
+    by = None if band is None else "value" if contribution is None else "contribution"
+    outside = np.abs(value - value[0]) > inside if contribution is None else contribution > GROWN
+    left = None if by is None else _leaves(outside)
     tenth = max(1, len(value) // 10)
     row = {
         "steps": int(step[-1]),
@@ -78,7 +90,8 @@ def _movement(gate: str, logged: pd.DataFrame) -> dict[str, Any]:
         "first_gradient": np.nan if gradient is None else np.nanmean(np.abs(gradient[:tenth])),
         "last_gradient": np.nan if gradient is None else np.nanmean(np.abs(gradient[-tenth:])),
         "last_contribution": np.nan if contribution is None else contribution[-1],
-        "moved": moved,
+        "moved": False if constant else None if by is None else left is not None,
+        "returned": left is not None and not outside[-FIRST_STEPS:].any(),
     }
     return {**row, "says": _words(gate, row)}
 
@@ -94,6 +107,12 @@ def _band(value: np.ndarray) -> np.ndarray | None:
         return None
     width = float(np.diff(value[: FIRST_STEPS + 1]).std(ddof=1))
     return BAND * width * np.sqrt(np.maximum(np.arange(len(value)), FIRST_STEPS))
+
+
+def _leaves(outside: np.ndarray) -> int | None:
+    """The first index of a stretch of 20 outside; None where there is no such stretch."""
+    starts = np.flatnonzero(np.lib.stride_tricks.sliding_window_view(outside, FIRST_STEPS).all(axis=1))
+    return int(starts[0]) if len(starts) else None
 
 
 def _stays(condition: np.ndarray) -> int | None:
@@ -114,8 +133,9 @@ def _words(gate: str, row: dict[str, Any]) -> str:
     elif not row["moved"]:
         said = f"never moved: it ends at {row['last']:+.3g}" + _added(row)
     else:
-        said = f"left at step {row['left_step']:.0f}, settled at step {row['settled_step']:.0f} at {row['last']:+.3g}"
-        said += _added(row)
+        back = " and came back" if row["returned"] else ""
+        said = f"left at step {row['left_step']:.0f}{back}, settled at step {row['settled_step']:.0f} at "
+        said += f"{row['last']:+.3g}" + _added(row)
     changes = row["sign_changes"]
     return f"{gate} {said}" + (f"; changed sign {'once' if changes == 1 else f'{changes} times'}" if changes else "")
 

@@ -1,6 +1,5 @@
 """The study ``object_scale``: do the scale weights follow the size of objects? (Chen et al., fig. 1, section 4.1)"""
 
-from analysis.studies.object_scale.sizes import size_bins, size_effects
 from analysis.studies.object_scale.whole import large_objects, object_scale, small_objects, weights_matter
 
-__all__ = ["large_objects", "object_scale", "size_bins", "size_effects", "small_objects", "weights_matter"]
+__all__ = ["large_objects", "object_scale", "small_objects", "weights_matter"]

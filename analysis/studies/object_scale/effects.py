@@ -8,17 +8,29 @@ Sizes are compared within a class, and within a checkpoint where the rows of sev
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
-from analysis.statistics import Effect, Estimate, Weights, estimate, quartile_contrast, ratio, verdict
+from analysis.statistics import (
+    Effect,
+    Estimate,
+    Weights,
+    estimate,
+    quartile_contrast,
+    rank_correlation,
+    ratio,
+    slope,
+    verdict,
+)
 from analysis.studies.measured import Measured
 from analysis.views import branch_labels
 
-#: DESIGN 6: the smallest difference of mean weights that matters.
-DELTA = 0.05
+#: DESIGN 6: the smallest difference of mean weights that matters. Of correlations as for weights-matter; a slope of
+#: 0.01 a doubling of the area is 0.02 a doubling of the sides, as in the object probe.
+DELTA, CORRELATION, SLOPE = 0.05, 0.1, 0.01
 #: "Carries the weight" also asks that the branch wins on this share of the objects.
 WON = 0.5
 ALL, BACKGROUND = "all", "background"
@@ -49,21 +61,26 @@ def small_objects(objects: pd.DataFrame, objects_redrawn: pd.DataFrame | None = 
     lies; or it does not come out the same a cell inside the outlines (the contour, and cells that a small object shares
     with what is round it, are rival explanations); or the weight rises, and the branch yet wins on fewer than half of
     the smallest quarter, so it does not carry it.
+
+    Beside it, as ``small-objects: rank correlation`` and so on: Spearman's correlation of area and weight within class;
+    the ``slope`` of weight on log2 area, the height in the image held fixed; the effect on the ``interior``.
     """
-    return _observed("small-objects", SMALL_SOURCE, objects, objects_redrawn, side=1)
+    observed = _observed("small-objects", SMALL_SOURCE, objects, objects_redrawn, side=1)
+    return [*observed, *_beside("small-objects", SMALL_SOURCE, objects, side=1)]
 
 
 def large_objects(objects: pd.DataFrame, objects_redrawn: pd.DataFrame | None = None) -> list[Measured]:
     """The mirror: the smallest branch, largest less smallest quarter. With two scales it would be the same test.
 
     A last row ``background``: mean weight of that branch on stuff, by area, less that on the smallest quarters; it has
-    no placebo. ``unmet`` as in :func:`small_objects`.
+    no placebo. ``unmet``, and what is beside it, as in :func:`small_objects`.
     """
     if objects["scale"].nunique() < 3:
         why = "with two scales the weights are one number: it is the test of small-objects, mirrored"
         return [Measured("large-objects", LARGE_SOURCE, ALL, "observed", None, None, "weight", DELTA, why)]
     measured = _observed("large-objects", LARGE_SOURCE, objects, objects_redrawn, side=-1)
-    return [*measured, _background(objects, objects_redrawn)]
+    beside = _beside("large-objects", LARGE_SOURCE, objects, side=-1)
+    return [*measured, _background(objects, objects_redrawn), *beside]
 
 
 def branch_rows(objects: pd.DataFrame, side: int) -> pd.DataFrame:
@@ -101,6 +118,31 @@ def _observed(
         unmet = "" if effect is None else _objection(mine, side, effect)
         measured.append(Measured(claim, source, name, "observed", effect, null, "weight", DELTA, reason, unmet))
     return measured
+
+
+def _beside(claim: str, source: str, objects: pd.DataFrame, side: int) -> list[Measured]:
+    rows = comparable(branch_rows(objects, side))
+    inner = rows[rows["weight_interior"].notna()]
+    measures: tuple[tuple[str, pd.DataFrame, Effect, str, float], ...] = (
+        ("rank correlation", rows, partial(_spearman, side), "correlation", CORRELATION),
+        ("slope", rows, partial(_slope, side), "weight per doubling of the area", SLOPE),
+        ("interior", inner, Contrast(side, value="weight_interior"), "weight", DELTA),
+    )
+    return [
+        Measured(f"{claim}: {measure}", source, name, "observed", effect, None, unit, delta, reason)
+        for measure, its_rows, of, unit, delta in measures
+        for name in [ALL, *classes(objects)]
+        for effect, reason in [estimated(of_class(its_rows, name), of, fisher=unit == "correlation")]
+    ]
+
+
+def _spearman(side: int, table: pd.DataFrame, weights: Weights) -> np.ndarray:
+    return -side * rank_correlation(table["area"], table["weight_inside"], strata(table), weights)
+
+
+def _slope(side: int, table: pd.DataFrame, weights: Weights) -> np.ndarray:
+    x = np.stack([np.log2(table["area"]), table["centroid_y"]], axis=1)
+    return -side * slope(table["weight_inside"], x, strata(table), weights)
 
 
 def classes(objects: pd.DataFrame) -> list[str]:

@@ -1,9 +1,10 @@
 """The ``objects`` table: the scale weights on every object, round it, and where its mask is moved (DESIGN 5, 6).
 
-    tables = ObjectScale(model, dataset.classes).rows(dataset[0])
+    study = ObjectScale(model, dataset.classes)
+    tables = study.rows(sample, sample.label, study.see(sample))
 
-One row per region and scale, things and stuff (``thing`` tells them). Beside it ``objects_redrawn``: the same for an
-attention head that has learnt nothing, on the same features.
+One row per region and scale, things and stuff (``thing`` tells them). Beside it ``objects_redrawn``: the same for
+attention heads that have learnt nothing, on the same features.
 """
 
 from __future__ import annotations
@@ -19,12 +20,11 @@ import torch
 from torch import nn
 
 from analysis.datasets.sample import Sample
-from analysis.errors import AnalysisError
 from analysis.evaluation import RING
 from analysis.measures import object_iou, winning_branch
 from analysis.models import ScaleAttention, predict
 from analysis.models.resize import resize
-from analysis.studies.object_scale.head import redrawn_head
+from analysis.studies.object_scale.head import redrawn_heads, redrawn_weights
 from analysis.studies.object_scale.maps import Maps, maps_of, tap_names
 from analysis.studies.object_scale.regions import Regions, outlines, placebo_means, regions_of
 from analysis.studies.study import Rows
@@ -77,21 +77,13 @@ class ObjectScale:
 
     model: ScaleAttention
     classes: tuple[str, ...]
-    redrawn: bool = True
-    name: str = "object_scale"
-    head: nn.Module | None = field(init=False, repr=False)
+    heads: nn.Module = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "head", redrawn_head(self.model) if self.redrawn else None)
+        object.__setattr__(self, "heads", redrawn_heads(self.model))
 
-    def rows(self, sample: Sample) -> Rows:
-        """Tables ``objects`` and ``objects_redrawn`` of one image. AnalysisError: no label."""
-        if sample.label is None:
-            raise AnalysisError(f"{sample.name} has no label; weights on objects need a labelled split")
-        return self.rows_of(sample, sample.label, self.see(sample))
-
-    def rows_of(self, sample: Sample, label: np.ndarray, seen: Forward) -> Rows:
-        """The same of a forward that was made before."""
+    def rows(self, sample: Sample, label: np.ndarray, seen: Forward) -> Rows:
+        """Tables ``objects`` and ``objects_redrawn`` of one image with its label, of one forward of it."""
         regions = regions_of(sample, label)
         if not len(regions):
             return {}
@@ -102,25 +94,25 @@ class ObjectScale:
             "thing": regions.thing,
             **_geometry(regions, seen.grid),
         }
-        trained, *redrawn = _placed(sample, regions, seen.weights)
-        tables = [described | trained | _shaped(sample, label, regions, seen), *(described | c for c in redrawn)]
-        names = ("objects", "objects_redrawn")[: len(tables)]
-        return {n: _long(columns, self.model.spec.scales) for n, columns in zip(names, tables, strict=True)}
+        trained, redrawn = _placed(sample, regions, seen.weights)
+        tables = (described | trained | _shaped(sample, label, regions, seen), described | redrawn)
+        return {
+            name: _long(columns, self.model.spec.scales)
+            for name, columns in zip(("objects", "objects_redrawn"), tables, strict=True)
+        }
 
     def see(self, sample: Sample) -> Forward:
-        """One forward; the redrawn head gets the features that the trained one got."""
+        """One forward; the redrawn heads get the features that the trained one got."""
         spec = self.model.spec
         kind = "features" if spec.head_input == "fc7" else "scores"
-        inputs = [f"scale.{kind}.{branch}" for branch in self.model.branches if self.head is not None]
+        inputs = [f"scale.{kind}.{branch}" for branch in self.model.branches]
         with capture(self.model, *{*tap_names(self.model), *inputs}) as taps:
-            prediction = predict(self.model, sample.image).argmax(dim=0).cpu().numpy()
-        weights = [taps["scale.weights"]]
-        if self.head is not None:
-            with torch.no_grad():
-                weights.append(self.head(torch.cat([taps[name] for name in inputs], dim=1)).softmax(dim=1))
+            prediction = predict(self.model, sample.image).max(dim=0).indices.cpu().numpy()  # not argmax: slow
+        trained = taps["scale.weights"].float()
+        redrawn = redrawn_weights(self.heads, torch.cat([taps[name] for name in inputs], dim=1), trained)
         size, align = sample.image.shape[:2], spec.input.align_corners
-        on_photograph = tuple(resize(w.float(), size, align)[0].cpu().numpy() for w in weights)
-        return Forward(prediction, on_photograph, weights[0].shape[-2:], align, maps_of(self.model, taps, size))
+        on_photograph = tuple(resize(w, size, align)[0].cpu().numpy() for w in (trained, redrawn))
+        return Forward(prediction, on_photograph, trained.shape[-2:], align, maps_of(self.model, taps, size))
 
 
 def _geometry(regions: Regions, grid: tuple[int, ...]) -> Columns:

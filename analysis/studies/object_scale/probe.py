@@ -21,7 +21,6 @@ from torch.nn import functional
 
 from analysis.datasets import shapes
 from analysis.datasets.sample import Sample
-from analysis.errors import AnalysisError
 from analysis.measures import IGNORE
 from analysis.models import ScaleAttention, to_input
 from analysis.models.inference import input_size
@@ -67,25 +66,22 @@ class Variant:
 def probe_rows(
     model: ScaleAttention,
     sample: Sample,
+    label: np.ndarray,
     classes: tuple[str, ...],
     maps: Maps,
     seed: Seed | None = None,
-    n_objects: int = OBJECTS,
 ) -> pd.DataFrame:
     """A row per object, kind, factor and scale: image, object, class, area, factor, kind, scale, weight_inside.
 
     ``maps`` are those of the untouched image. ``seed``: that of a scene of ``shapes``, which is rendered again.
-    ``n_objects`` of the image are probed, drawn by its name, one of each class first; none that touches the border, is
-    below one cell of the weight map or leaves no room for a placebo. Factors at which an object would not fit are left
-    out. ``area`` is that at factor 1, in pixels. Zoom and blur are measured on all objects, and on the classes of
-    stuff, as object 0. AnalysisError: no label.
+    ``OBJECTS`` of the image are probed (:func:`chosen`). Factors at which an object would not fit are left out.
+    ``area`` is that at factor 1, in pixels. Zoom and blur are measured on all objects, and on the classes of stuff, as
+    object 0.
     """
-    if sample.label is None:
-        raise AnalysisError(f"{sample.name} has no label; the object probe needs a labelled split")
-    zooms = _zooms(model, sample, sample.label, classes)
+    zooms = _zooms(model, sample, label, classes)
     untouched = maps.weights[None]
     tables = [_rows(zooms[:1], [untouched], model), _rows(zooms[1:], _weights(model, zooms[1:]), model)]
-    for k, shift in _chosen(sample, maps.cell, n_objects):
+    for k, shift in chosen(sample, maps.cell, OBJECTS):
         named = Region("object", k, classes[sample.objects.classes[k - 1]], int((sample.objects.map == k).sum()))
         variants = list(_pasted(model, sample, named, shift) if seed is None else _rendered(model, seed, named, shift))
         tables.append(_rows(variants, _weights(model, variants), model))
@@ -132,20 +128,28 @@ def _resized(pixels: Tensor, size: Sequence[int]) -> Tensor:
     return functional.interpolate(pixels, tuple(size), mode="bilinear", antialias=True, align_corners=False)
 
 
-def _chosen(sample: Sample, cell: float, n: int) -> list[tuple[int, int]]:
-    """Objects to probe, and by how many columns the placebo of each is moved."""
-    rng = np.random.default_rng(zlib.crc32(sample.name.encode()))
-    order = rng.permutation(len(sample.objects))
-    earlier = pd.Series(sample.objects.classes[order]).groupby(sample.objects.classes[order]).cumcount()
-    chosen = []
-    for k in order[np.argsort(earlier, kind="stable")] + 1:
-        mask = sample.objects.map == k
-        if len(chosen) == n:
+def chosen(sample: Sample, cell: float, n: int) -> list[tuple[int, int]]:
+    """Objects to probe, ``(number, columns to its placebo)``: at most ``n``, drawn by the image's name.
+
+    One of each class of the image first, classes in random order: each class needs its own interval, and cars are few
+    beside poles. None that touches the border, is below ``cell`` pixels or leaves no room for a placebo.
+    """
+    rng, objects = np.random.default_rng(zlib.crc32(sample.name.encode())), sample.objects
+    fitting = [k for k in range(1, len(objects) + 1) if _fits(objects.map == k, cell)]
+    order = rng.permutation(np.array(fitting, int))
+    classes = pd.Series(objects.classes[order - 1])
+    turn = rng.permutation(IGNORE)[classes]
+    found: list[tuple[int, int]] = []
+    for k in order[np.lexsort((turn, classes.groupby(classes).cumcount()))]:
+        if len(found) == n:
             break
-        if mask.sum() >= cell and box_of(mask).inside(mask.shape):
-            shift = _placebo_shift(mask, sample.objects.map > 0, rng)
-            chosen += [] if shift is None else [(int(k), shift)]
-    return chosen
+        shift = _placebo_shift(objects.map == k, objects.map > 0, rng)
+        found += [] if shift is None else [(int(k), shift)]
+    return found
+
+
+def _fits(mask: np.ndarray, cell: float) -> bool:
+    return bool(mask.sum() >= cell) and box_of(mask).inside(mask.shape)
 
 
 def _placebo_shift(mask: np.ndarray, occupied: np.ndarray, rng: np.random.Generator) -> int | None:

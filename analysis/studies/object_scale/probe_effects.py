@@ -1,17 +1,17 @@
 """What the ``probe`` table says: the interventions of small-objects and large-objects, and the zooms beside them.
 
-small_objects_probed(probe), large_objects_probed(probe)
-zooms(probe)                                                    secondary evidence
+small_objects_probed(probe)     the object probe and, as ``small-objects: zoom``, the zoom of the whole image
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from analysis.errors import AnalysisError
 from analysis.statistics import Estimate, Weights, estimate, mean, ratio
 from analysis.studies.measured import Measured
 from analysis.studies.object_scale.by_class import Question
@@ -22,21 +22,36 @@ KEYS = ("checkpoint", "recipe", "seed", "dataset", "split", "block", "image", "o
 
 
 def small_objects_probed(probe: pd.DataFrame) -> list[Measured]:
-    """How much weight the branch of the largest scale loses for every doubling of an object, less its placebo."""
-    return _question("small-objects", "Chen fig. 1, §4.1").by_class(_probed(probe, probe["scale"].max(), sign=-1))
+    """How much weight the branch of the largest scale loses for every doubling of an object, less its placebo.
+
+    The control is what the paste alone does: the object pasted as it was, less the untouched image. Secondary evidence
+    beside it is ``small-objects: zoom``: the same loss on things less that on stuff when the whole image is zoomed
+    (factors up to 1); a zoom also changes sharpness, so its control is the blur alone, and how far the image is from
+    what the model was trained on.
+    """
+    return _measured("small-objects", "Chen fig. 1, §4.1", probe, probe["scale"].max(), sign=-1)
 
 
 def large_objects_probed(probe: pd.DataFrame) -> list[Measured]:
     """How much weight the branch of the smallest scale gains. With two scales that is the test of small-objects."""
-    question = _question("large-objects", "Chen §4.1")
     if probe["scale"].nunique() == 2:
+        question = _question("large-objects", "Chen §4.1", _mean_of)
         return [question.not_applicable("two scales: their weights add up to 1, so it is the test of small-objects")]
-    return question.by_class(_probed(probe, probe["scale"].min(), sign=1))
+    return _measured("large-objects", "Chen §4.1", probe, probe["scale"].min(), sign=1)
 
 
-def _question(claim: str, source: str) -> Question:
-    """The control is what the paste alone does: the object pasted as it was, less the untouched image."""
-    effect, control = (partial(_mean_of, column=name) for name in ("effect", "control"))
+def _measured(claim: str, source: str, probe: pd.DataFrame, scale: float, sign: int) -> list[Measured]:
+    rows = probe[probe["scale"] == scale]
+    probed = _question(claim, source, _mean_of).by_class(_probed(rows, sign))
+    zoomed, question = _zoomed(rows, sign), _question(f"{claim}: zoom", source, _less_stuff)
+    stuff = zoomed[zoomed["object"] == 0]
+    by_class = zoomed[zoomed["object"] > 0].groupby("class", sort=True)
+    classes = [question.asked(pd.concat([mine, stuff]), str(name)) for name, mine in by_class]
+    return [*probed, question.asked(zoomed, "all"), *classes]
+
+
+def _question(claim: str, source: str, estimator: Callable[..., Estimate]) -> Question:
+    effect, control = (partial(estimator, column=name) for name in ("effect", "control"))
     return Question(claim, source, "intervention", "weight per doubling", SMALLEST_EFFECT, effect, control)
 
 
@@ -58,9 +73,8 @@ def slopes(probe: pd.DataFrame) -> pd.DataFrame:
     return (sums["xy"] / sums["xx"]).rename("slope").reset_index()
 
 
-def _probed(probe: pd.DataFrame, scale: float, sign: int) -> pd.DataFrame:
-    """A row per probed object: ``effect``, the signed slope less the placebo's, and ``control``."""
-    rows = probe[probe["scale"] == scale]
+def _probed(rows: pd.DataFrame, sign: int) -> pd.DataFrame:
+    """Of rows of one scale a row per probed object: ``effect``, the signed slope less the placebo's; ``control``."""
     of_kind = slopes(rows).pivot(index=[*KEYS], columns="kind", values="slope")
     as_it_was = rows[rows["factor"] == 1].pivot(index=[*KEYS], columns="kind", values="weight_inside")
     none = pd.Series(np.nan, index=of_kind.index)
@@ -69,40 +83,19 @@ def _probed(probe: pd.DataFrame, scale: float, sign: int) -> pd.DataFrame:
     return pd.DataFrame({"effect": effect, "control": control}).dropna().reset_index()
 
 
-def zooms(probe: pd.DataFrame) -> pd.DataFrame:
-    """Slopes of weight per doubling under zoom of the whole image (factors up to 1) and under its blur alone.
-
-    One row per kind (``image``, ``blur``), scale and class: effect, low, high, n_objects, n_blocks. Class ``stuff`` is
-    the mean slope on stuff; ``all`` and the classes of things are less that. Secondary evidence: a zoom also changes
-    sharpness, and how far the image is from what the model was trained on. Rows without an interval are left out.
-    """
-    found = []
-    table = slopes(probe[probe["kind"].isin(["image", "blur"])])
-    for kind, scale in table[["kind", "scale"]].drop_duplicates().itertuples(index=False):
-        rows = table[(table["kind"] == kind) & (table["scale"] == scale)]
-        things = rows[rows["object"] > 0]
-        stuff = rows[rows["object"] == 0]
-        chosen = {"stuff": stuff, "all": rows}
-        chosen |= {str(c): pd.concat([mine, stuff]) for c, mine in things.groupby("class")}
-        found += [{"kind": kind, "scale": scale, "class": c, **_interval(some)} for c, some in chosen.items()]
-    return pd.DataFrame(found).dropna(subset=["low"])
+def _zoomed(rows: pd.DataFrame, sign: int) -> pd.DataFrame:
+    """Of rows of one scale a row per object and class of stuff: the signed slopes of zoom and, ``control``, blur."""
+    of_kind = slopes(rows[rows["kind"].isin(["image", "blur"])]).pivot(index=[*KEYS], columns="kind", values="slope")
+    return (sign * of_kind).rename(columns={"image": "effect", "blur": "control"}).dropna().reset_index()
 
 
-def _interval(rows: pd.DataFrame) -> dict[str, float]:
-    things = int((rows["object"] > 0).sum())
-    try:
-        one = estimate(rows, _less_stuff if things else _slope)
-    except AnalysisError:
-        return {"low": np.nan}
-    n = things or len(rows)
-    return {"effect": one.effect, "low": one.low, "high": one.high, "n_objects": n, "n_blocks": one.n_blocks}
+def _less_stuff(rows: pd.DataFrame, column: str) -> Estimate:
+    """The mean over things minus that over stuff, counted in things."""
 
+    def effect(table: pd.DataFrame, weights: Weights) -> np.ndarray:
+        of_things = (table["object"] > 0).to_numpy(float)
+        things, stuff = (ratio(table[column] * side, side, weights) for side in (of_things, 1 - of_things))
+        return things - stuff
 
-def _slope(rows: pd.DataFrame, weights: Weights) -> np.ndarray:
-    return mean(rows["slope"], weights)
-
-
-def _less_stuff(rows: pd.DataFrame, weights: Weights) -> np.ndarray:
-    thing = (rows["object"] > 0).to_numpy(float)
-    of_things, of_stuff = (ratio(rows["slope"] * side, side, weights) for side in (thing, 1 - thing))
-    return of_things - of_stuff
+    found = estimate(rows, effect)
+    return replace(found, n_objects=int((rows["object"] > 0).sum()) // found.n_seeds)

@@ -1,120 +1,65 @@
-"""What stands beside the claims on size: every scale and class, other effects of size, and means by size bin.
+"""Means by the size of objects: the tables ``size_bins`` and ``interventions``.
 
-size_effects(result["objects"])     quarters, rank correlations and slopes with intervals
-size_bins(result["objects"])        means by quarter, by COCO's cuts, and below one cell
+Both are answers of DuckDB, which reads tables in files in pieces: five million objects are not loaded. What is kept of
+them is their areas, for the quartiles of a class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 import pandas as pd
 
 from analysis.evaluation import COCO_CUTS
-from analysis.statistics import Effect, Weights, mean, rank_correlation, slope
-from analysis.studies.object_scale.effects import (
-    ALL,
-    WON,
-    Contrast,
-    classes,
-    comparable,
-    estimated,
-    of_class,
-    quarter,
-    strata,
-)
+from analysis.studies.object_scale.effects import WON
+from analysis.studies.study import Result
 
-_KEYS = ["checkpoint", "recipe", "seed", "dataset", "split"]
-_MEANS = ["weight_inside", "weight_interior", "weight_ring", "weight_placebo", "wins", "iou"]
+_KEYS = "checkpoint, recipe, seed, dataset, split"
+_COCO = f"case when area < {COCO_CUTS[1]} then 'small' when area < {COCO_CUTS[2]} then 'medium' else 'large' end"
+_QUARTILE = """case when cells < 1 then 'below a cell'
+    else 'quartile ' || (1 + (area > cuts[1])::int + (area > cuts[2])::int + (area > cuts[3])::int) end"""
 
 
-@dataclass(frozen=True)
-class _Slope:
-    """Weight per doubling of the area, within class, given the height in the image."""
+def size_bins(result: Result) -> pd.DataFrame:
+    """Means of ``objects`` by size: a row per checkpoint, class (and ``all``), scale and bin; ``block`` is ``all``.
 
-    value: str
-
-    def __call__(self, table: pd.DataFrame, weights: Weights) -> np.ndarray:
-        x = np.stack([np.log2(table["area"]), table["centroid_y"]], axis=1)
-        return slope(table[self.value], x, strata(table), weights)
-
-
-def _spearman(table: pd.DataFrame, weights: Weights) -> np.ndarray:
-    return rank_correlation(table["area"], table["weight_inside"], strata(table), weights)
-
-
-def _won(table: pd.DataFrame, weights: Weights) -> np.ndarray:
-    return mean(table["wins"] >= WON, weights)
-
-
-#: Measure to effect and unit. Quarters: smallest less largest by area, so above 0 where small objects get more.
-EFFECTS: Mapping[str, tuple[Effect, str]] = {
-    "quarters": (Contrast(1), "weight"),
-    "quarters, no placebo": (Contrast(1, minus=None), "weight"),
-    "quarters, interior": (Contrast(1, value="weight_interior"), "weight"),
-    "rank correlation": (_spearman, "correlation"),
-    "slope": (_Slope("weight_inside"), "weight per doubling of the area"),
-    "slope, interior": (_Slope("weight_interior"), "weight per doubling of the area"),
-    "won, smallest quarter": (_won, "share of objects"),
-    "won, largest quarter": (_won, "share of objects"),
-}
-
-
-def size_effects(objects: pd.DataFrame) -> pd.DataFrame:
-    """A row per scale, class (and ``all``) and measure: ``effect``, ``low``, ``high``, ``unit``, counts, ``reason``.
-
-    Objects of at least one cell. Rank correlation and slopes are within class; slopes hold the height in the image
-    (mean y) fixed. ``interior`` repeats a measure one cell inside the outline, on the objects that reach so deep: an
-    effect of the contour alone is not there. ``won``: objects on which the branch has the greatest weight in at least
-    half of the pixels. Where there is no interval, ``reason`` says why.
+    ``size_bin``: ``all``; ``below a cell`` of the weight map; of the others ``quartile 1`` to ``4`` of the area within
+    a class, and ``small``, ``medium``, ``large`` by COCO's cuts at 32 and 96 pixels squared. Columns: ``n_objects``,
+    ``area_low`` and ``area_high`` (the smallest and largest area there), means over objects of the weights, wins and
+    IoU, and ``won``, the share of objects on which the branch wins at least half of the pixels.
     """
-    rows = comparable(objects)
-    return pd.DataFrame(
-        [
-            {"scale": scale, "class": name, "measure": measure, **_measured(of_class(at_scale, name), measure)}
-            for scale, at_scale in rows.groupby("scale", sort=False)
-            for name in [ALL, *classes(objects)]
-            for measure in EFFECTS
-        ]
+    return result.summary(
+        f"""with things as not materialized (select * from objects where thing),
+        {_binned("things", "scale = (select max(scale) from objects)", f"if(cells >= 1, {_COCO}, null)")}
+        select {_KEYS}, 'all' as block, coalesce(class, 'all') as class, scale, size_bin, count(*) as n_objects,
+            min(area) as area_low, max(area) as area_high, avg(weight_inside) as weight_inside,
+            avg(weight_interior) as weight_interior, avg(weight_ring) as weight_ring,
+            avg(weight_placebo) as weight_placebo, avg(wins) as wins, avg((wins >= {WON})::int) as won, avg(iou) as iou
+        from binned where size_bin is not null
+        group by grouping sets (({_KEYS}, scale, size_bin, class), ({_KEYS}, scale, size_bin)) order by all"""
     )
 
 
-def _measured(rows: pd.DataFrame, measure: str) -> dict[str, Any]:
-    effect, unit = EFFECTS[measure]
-    if measure.endswith("interior"):
-        rows = rows[rows["weight_interior"].notna()]
-    if measure.startswith("won"):
-        rows = quarter(rows, 1 if "smallest" in measure else -1)
-    found, reason = estimated(rows, effect, fisher=unit == "correlation")
-    names = ("effect", "low", "high", "n_objects", "n_blocks", "n_seeds")
-    return {name: getattr(found, name, np.nan) for name in names} | {"unit": unit, "reason": reason}
+def interventions(result: Result) -> pd.DataFrame:
+    """The table ``interventions`` of DESIGN 5 from ``object_interventions``: mean IoUs (0..1) by class and size.
 
-
-def size_bins(objects: pd.DataFrame) -> pd.DataFrame:
-    """Means of objects by size: a row per checkpoint, class (and ``all``), scale and bin.
-
-    ``size_bin``: ``quartile 1`` to ``4`` of the area within a class and ``small``, ``medium``, ``large`` by COCO's cuts
-    at 32 and 96 pixels squared, both of objects of at least one cell; ``below a cell`` are the others. Columns:
-    ``n_objects``, ``area_low``, ``area_high`` (the smallest and largest area there), and means of the weights, wins
-    and IoU over objects.
+    ``size_bin`` as in :func:`size_bins`, without COCO's. Class ``all`` holds the objects of all classes, each in the
+    bin it has in its own. ``block`` is ``all``.
     """
-    things = objects[objects["thing"]].reset_index(drop=True)
-    binned = pd.concat([things.assign(size_bin=bins) for bins in _bins(things)]).dropna(subset="size_bin")
-    both = pd.concat([binned, binned.assign(**{"class": ALL})])
-    grouped = both.groupby([*_KEYS, "class", "scale", "size_bin"], observed=True, sort=True)
-    bounds = grouped["area"].agg(n_objects="size", area_low="min", area_high="max")
-    return bounds.join(grouped[_MEANS].mean()).reset_index()
+    return result.summary(
+        f"""with {_binned("object_interventions", "intervention = 'untouched'")}
+        select {_KEYS}, 'all' as block, claim, intervention, coalesce(class, 'all') as class, size_bin,
+            avg(iou) as iou, avg(iou_baseline) as iou_baseline, count(*) as n_objects
+        from binned where size_bin is not null
+        group by grouping sets
+            (({_KEYS}, claim, intervention, size_bin, class), ({_KEYS}, claim, intervention, size_bin)) order by all"""
+    )
 
 
-def _bins(things: pd.DataFrame) -> Iterator[pd.Series]:
-    """The bin of every row, three times: missing where a row has none of the kind."""
-    seen = things["cells"] >= 1
-    yield pd.Series("below a cell", things.index, dtype="str").where(~seen)
-    sizes = things[seen].groupby([*_KEYS, "class", "scale"], observed=True)["area"]
-    of_four = np.ceil((sizes.rank() - 0.5) / sizes.transform("size") * 4)
-    yield ("quartile " + of_four.astype(int).astype(str)).reindex(things.index)
-    named = pd.cut(things["area"], COCO_CUTS, right=False, labels=["small", "medium", "large"])
-    yield named.astype("str").where(seen)
+def _binned(table: str, once: str, more: str = "null") -> str:
+    """``table`` as ``binned``, a row for every bin that an object is in; ``once`` picks one row an object.
+
+    Nothing is to be materialized: else DuckDB holds what is used twice, 0.5 GB for a million objects.
+    """
+    return f"""quartiles as (select checkpoint, class, quantile_disc(area, [0.25, 0.5, 0.75]) as cuts
+            from {table} where cells >= 1 and {once} group by all),
+        binned as not materialized (select {table}.*, unnest(['all', {_QUARTILE}, {more}]) as size_bin
+            from {table} left join quartiles using (checkpoint, class))"""

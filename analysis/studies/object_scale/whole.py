@@ -11,66 +11,66 @@ import pandas as pd
 from analysis.checkpoints import Checkpoint
 from analysis.datasets.sample import Dataset, Sample
 from analysis.datasets.shapes import read_shapes
+from analysis.errors import AnalysisError
 from analysis.studies.measured import Measured
 from analysis.studies.object_scale import effects
+from analysis.studies.object_scale.donors import Donors, find_donors
 from analysis.studies.object_scale.head import attending
-from analysis.studies.object_scale.interventions import (
-    Donors,
-    find_donors,
-    intervention_rows,
-    interventions,
-    weights_matter_intervened,
-)
-from analysis.studies.object_scale.maps import see_maps
+from analysis.studies.object_scale.interventions import intervention_rows, weights_matter_intervened
 from analysis.studies.object_scale.objects import ObjectScale
-from analysis.studies.object_scale.probe import OBJECTS, Seed, probe_rows
+from analysis.studies.object_scale.probe import Seed, probe_rows
 from analysis.studies.object_scale.probe_effects import large_objects_probed, small_objects_probed
 from analysis.studies.object_scale.shapley import shapley_rows, weights_matter_observed
-from analysis.studies.study import Result, Rows, check_classes, run
+from analysis.studies.object_scale.sizes import interventions, size_bins
+from analysis.studies.study import Result, Rows, check_classes, evenly_spaced, run
+
+#: Images whose objects are probed: each takes 25 forwards more.
+PROBED_IMAGES = 32
 
 
 def object_scale(
-    checkpoint: Checkpoint, dataset: Dataset, out: Path | None = None, redrawn: bool = True, probed: int = OBJECTS
+    checkpoint: Checkpoint, dataset: Dataset, out: Path | None = None, probed_images: int = PROBED_IMAGES
 ) -> Result:
-    """Tables ``objects``, ``objects_redrawn``, ``shapley``, ``interventions`` (and the objects behind it,
-    ``object_interventions``), ``fusions`` and ``probe``.
+    """Tables ``objects``, ``objects_redrawn``, ``shapley``, ``object_interventions`` and ``probe``, and the means by
+    size that follow from them, ``size_bins`` and ``interventions``.
 
-    ``probed`` objects of an image are resized, ten forwards each, and its zooms take three more; with 0 there is no
-    table ``probe``, and an image takes two forwards.
+    An image takes one forward, and every eighth one more (:mod:`donors`). Of ``probed_images`` images, evenly spaced,
+    two objects are resized, ten forwards each, and zooms of the whole take four; with 0 there is no table ``probe``.
 
     AnalysisError: a model without an attention over scales, a data set without labels or of other classes.
     """
     model = attending(checkpoint)
     check_classes(checkpoint, dataset)
     scenes = {item.name: item.seed for item in dataset.items if item.seed and dataset.read is read_shapes}
-    observed = ObjectScale(model, dataset.classes, redrawn)
-    result = run(Whole(observed, find_donors(model, dataset), scenes, redrawn, probed), checkpoint, dataset, out)
-    if "object_interventions" not in result.tables:
-        return result
-    return result.plus({"interventions": interventions(result["object_interventions"])})
+    donors = find_donors(model, checkpoint, dataset, out)
+    study = Whole(ObjectScale(model, dataset.classes), donors, scenes, evenly_spaced(dataset, probed_images))
+    result = run(study, checkpoint, dataset, out)
+    derived = {"objects": ("size_bins", size_bins), "object_interventions": ("interventions", interventions)}
+    return result.plus({name: of(result) for table, (name, of) in derived.items() if table in result.tables})
 
 
 @dataclass(frozen=True, eq=False)
 class Whole:
-    """``scenes``: what those of ``shapes`` are rendered from, by image name."""
+    """``scenes``: what those of ``shapes`` are rendered from, by image name. ``probed``: names of images."""
 
     observed: ObjectScale
     donors: Donors
     scenes: Mapping[str, Seed]
-    redrawn: bool
-    probed: int
+    probed: tuple[str, ...]
     name: str = "object_scale"
 
     def rows(self, sample: Sample) -> Rows:
         """The tables of one image. AnalysisError: no label."""
-        tables, model, classes = self.observed.rows(sample), self.observed.model, self.observed.classes
-        maps = see_maps(model, sample.image)
+        if sample.label is None:
+            raise AnalysisError(f"{sample.name} has no label; weights on objects need a labelled split")
+        model, classes, seen = self.observed.model, self.observed.classes, self.observed.see(sample)
+        tables = self.observed.rows(sample, sample.label, seen)
         if len(sample.objects):
-            tables["shapley"] = shapley_rows(maps, sample, classes)
-        tables |= intervention_rows(maps, sample, classes, self.donors)
-        if self.probed:
+            tables["shapley"] = shapley_rows(seen.maps, sample, classes)
+            tables["object_interventions"] = intervention_rows(seen.maps, sample, sample.label, classes, self.donors)
+        if sample.name in self.probed:
             scene = self.scenes.get(sample.name)
-            tables["probe"] = probe_rows(model, sample, classes, maps, scene, self.probed)
+            tables["probe"] = probe_rows(model, sample, sample.label, classes, seen.maps, scene)
         return tables
 
 

@@ -71,21 +71,13 @@ class PositionContext:
     name: ClassVar[str] = "position_context"
 
     def __post_init__(self) -> None:
-        classes, n = self.dataset.classes, self._model.spec.classes
-        if len(classes) != n:
-            raise AnalysisError(
-                f"the model has {n} classes and data set {self.dataset.name} {len(classes)}; give its own"
-            )
-
-    @property
-    def _model(self) -> DualAttention:
-        return dual_model(self.checkpoint.model, *_TAPS)
+        dual_model(self.checkpoint.model, *_TAPS)
 
     def rows(self, sample: Sample) -> Rows:
         """The tables of one image."""
         label = self._label(sample)
-        paths = run_paths(self._model, sample.image, _TAPS)
-        corners, classes = self._model.spec.input.align_corners, self.dataset.classes
+        paths = run_paths(dual_model(self.checkpoint.model), sample.image, _TAPS)
+        corners, classes = paths.model.spec.input.align_corners, self.dataset.classes
         cells = labels_on(label, _grid(paths), len(classes), corners)
         trained, redrawn, visited = self._visited(paths, cells, zlib.crc32(sample.name.encode()))
         queries = Queries.of(cells, classes, trained, redrawn, visited)
@@ -106,16 +98,15 @@ class PositionContext:
         values = (value, attended) if self.interventions else ()
         trained = row_sums(Projected(query, key, *values), labels, grid, n_classes, range(h))
         visited = range(seed % min(h, REDRAWN_ROWS), h, REDRAWN_ROWS)
-        redrawn = row_sums(_redrawn(_pam(paths.model), features, seed), labels, grid, n_classes, visited)
+        redrawn = row_sums(_redrawn(paths.model, features, seed), labels, grid, n_classes, visited)
         return trained, redrawn, visited
 
     def _arms(self, paths: Paths, trained: RowSums, label: np.ndarray) -> Iterator[dict[str, object]]:
         """Intersections and unions of every class as trained, and after each removal."""
-        features, gate = paths.taps["position.features"], _pam(paths.model).gate
         predictions = [paths.prediction]
         for attended in (trained.without_own, trained.without_other):
             if attended is not None:
-                predictions.append(paths.predicted(position=gate * attended[None].to(features.dtype) + features))
+                predictions.append(paths.predicted(position=paths.end("position", attended[None])))
         for arm, prediction in zip(ARMS, predictions, strict=True):
             yield {"intervention": arm, **confusion_rows(prediction, label, self.dataset.classes)}
 
@@ -126,22 +117,19 @@ class PositionContext:
         return sample.label
 
 
-def _pam(model: DualAttention) -> PositionAttention:
-    return next(module for module in model.modules() if isinstance(module, PositionAttention))
-
-
 def _grid(paths: Paths) -> tuple[int, int]:
     h, w = paths.taps["position.query"].shape[2:]
     return h, w
 
 
 @torch.no_grad()
-def _redrawn(pam: PositionAttention, features: Tensor, seed: int) -> Projected:
+def _redrawn(model: DualAttention, features: Tensor, seed: int) -> Projected:
     """Query and key of convolutions drawn anew: normal weights and biases with the trained ones' root mean squares.
 
     Every image has a draw of its own: one draw for all would be one accident.
     """
     random = torch.Generator().manual_seed(seed)
+    pam = next(module for module in model.modules() if isinstance(module, PositionAttention))
 
     def projected(convolution: torch.nn.Conv2d) -> Tensor:
         weight, bias = (

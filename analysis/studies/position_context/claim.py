@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
-from analysis.statistics import Estimate, Weights, estimate, ratio
+from analysis.statistics import Estimate, Weights, estimate, judge, ratio
 from analysis.studies.measured import Measured
 from analysis.studies.miou import difference
 
 CLAIM, SOURCE = "same-class-context", "Fu §4.2.3"
 SMALLEST_MASS = 0.05
 SMALLEST_IOU = 1.0  # point
-#: The least share of the mass on the own class for which there must have been an equal on other classes.
+#: Where less of the mass on the own class had an equal on other classes, no difference is no evidence.
 MATCHED = 0.5
 ARMS = ("none", "own class removed", "other classes removed")
 
@@ -27,7 +27,8 @@ def same_class_context(position_context: pd.DataFrame, position_context_iou: pd.
     Observed: over all queries, own mass less what the row's own mass by distance predicts; control: the same with query
     and key convolutions drawn anew. Intervention: IoU without the mass on other classes less that without as much on
     the own class at equal distance, in points; not applicable without a table of IoU, and where attention lies so
-    nearly on one side that most of it has no equal to remove. Tables of several checkpoints may be one below the other.
+    nearly on one side that most of it has no equal to remove and what could be removed makes no sure difference. Tables
+    of several checkpoints may be one below the other.
     """
     classes = position_context["class"].unique().tolist()
     return [_observed(_of(position_context, class_), class_) for class_ in ("all", *classes)] + [
@@ -57,12 +58,13 @@ def _intervention(table: pd.DataFrame, iou: pd.DataFrame | None, class_: str) ->
     def measure() -> Estimate:
         if iou is None or "removed_mass" not in table:
             raise AnalysisError("no key was removed: run position_context with its interventions")
+        effect = difference(iou, "intervention", ARMS[2], ARMS[1], None if class_ == "all" else class_)
         share = _matched(_of(table, class_))
-        if share < MATCHED:
+        if share < MATCHED and judge(effect, SMALLEST_IOU)[0] not in ("supported", "contradicted"):
             raise AnalysisError(
                 f"only {100 * share:.0f} % of the mass on the own class has an equal on other classes at its distance"
             )
-        return difference(iou, "intervention", ARMS[2], ARMS[1], None if class_ == "all" else class_)
+        return effect
 
     effect, reason = _tried(measure)
     return Measured(CLAIM, SOURCE, class_, "intervention", effect, None, "points of IoU", SMALLEST_IOU, reason)
