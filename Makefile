@@ -34,9 +34,11 @@ bench: $(STAMP)  ## Ratios to the alternatives, in one run
 	$(BIN)/python benchmarks/capture.py
 	$(BIN)/python benchmarks/opening.py
 	$(BIN)/python benchmarks/loading.py
+	$(BIN)/python benchmarks/studies.py
 
 calibrate: $(STAMP)  ## Do the intervals and verdicts keep their promises? 2,000 simulated sets a condition, stored
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/calibrate.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/calibrate_channels.py
 
 demo: $(STAMP)  ## Train the two shapes runs of the embedded demo again
 	rm -rf runs/demo-shapes-scale runs/demo-shapes-dual

@@ -1,4 +1,4 @@
-"""The promises of DESIGN 6 on planted truth: the stored table of 2,000 sets a condition, and 300 sets here."""
+"""The promises of DESIGN 6 on planted truth: the stored tables (of 2,000 sets a condition), and 300 sets here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from analysis.store import read_provenance, read_table
 
 ROOT = Path(__file__).parents[1]
-STORED = ROOT / "data" / "calibration" / "intervals.parquet"
+STORED, OF_CHANNELS = (ROOT / "data" / "calibration" / f"{name}.parquet" for name in ("intervals", "channels"))
 CALIBRATE = runpy.run_path(str(ROOT / "benchmarks" / "calibrate.py"))
 CONDITIONS = CALIBRATE["conditions"]()
 
@@ -25,18 +25,21 @@ def expect(row: dict[str, Any], column: str, *, at_least: float = 0.0, at_most: 
 
 
 def check(row: dict[str, Any]) -> None:
-    """What DESIGN 6 asks of a condition. Six blocks may cover more than 98 %, and so may quartiles, never less than 92.
+    """What DESIGN 6 asks of a condition, and where it departs.
 
-    Seeds that differ are not outvoted by blocks, so power is asked of correlations where objects are independent, and
-    of ten times the data in one checkpoint.
+    Coverage is 92 to 98 %, but six blocks (5 degrees of freedom or fewer) and quartile contrasts (cuts that jump make
+    left-out blocks differ more than drawn ones do) may cover up to all. Power is 80 % and so is negligibility, but not
+    of rank correlations where seeds and blocks differ in the slope: 3 delta are 0.3, five standard errors of 300
+    independent objects, whose power is asked for, and of one checkpoint's negligibility; the difference of three
+    trainings is not outvoted by any number of objects.
     """
-    exact = row["blocks"] > 6 and row["kind"] != "quartile contrast"
+    exact, ranks = row["blocks"] > 6 and row["kind"] != "quartile contrast", row["kind"] == "rank correlation"
     expect(row, "coverage", at_least=0.92, at_most=0.98 if exact else 1.0)
     if not row["planted"]:
         expect({**row, "wrong": row["supported"] + row["contradicted"]}, "wrong", at_most=0.05)
-    if row["planted"] and row["blocks"] == 30 and row["clustering"] <= (row["kind"] != "rank correlation"):
+    if row["planted"] and row["blocks"] == 30 and row["clustering"] <= (0 if ranks else 1):
         expect(row, "supported", at_least=0.8)
-    if row["blocks"] == 300 and row["seeds"] == 1:
+    if row["blocks"] == 300 and (row["seeds"] == 1 or not ranks):
         expect(row, "negligible", at_least=0.8)
 
 
@@ -44,9 +47,22 @@ def test_stored_table() -> None:
     table = read_table(STORED)
     assert "calibrate.py" in read_provenance(STORED)["command"]
     assert len(table) == len(CONDITIONS)
-    assert (table["sets"] >= 500).all()
+    assert (table["sets"] == 2000).all()
     for row in table.to_dict("records"):
         check(row)
+
+
+def test_stored_table_of_channels() -> None:
+    """False positives and power. Agreement finds a change of six delta in one set of four only: it is weak evidence."""
+    rows = {(row["condition"], row["measure"]): row for row in read_table(OF_CHANNELS).to_dict("records")}
+    for measure in ("relation", "selectivity", "agreement"):
+        noise = rows["noise", measure]
+        expect({**noise, "wrong": noise["above"] + noise["below"]}, "wrong", at_most=0.05)
+    expect(rows["gathered", "relation"], "supported", at_least=0.8)
+    expect(rows["gathered", "selectivity"], "above", at_least=0.8)
+    expect(rows["spoilt", "selectivity"], "contradicted", at_least=0.8)
+    expect(rows["noise", "0 groups"], "groups", at_least=0.8)
+    expect(rows["gathered", "4 groups"], "groups", at_least=0.8)
 
 
 @pytest.mark.parametrize("kind", CALIBRATE["KINDS"])

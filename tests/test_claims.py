@@ -232,6 +232,10 @@ def test_a_study_alone_writes_its_tables(
     assert f"written: {tmp_path}/out/position_context.parquet (" in capsys.readouterr().out
     table = read_table(tmp_path / "out" / "position_context.parquet")
     assert set(table.image) == {"0", "1"} and set(table.checkpoint) == {"shapes-dual/step_000512"}
+    assert main(["study", "gates", str(DEMO / "shapes-dual"), *flags]) == 0
+    series = read_table(tmp_path / "out" / "gates.parquet")
+    assert series.step.nunique() == 9  # a run directory has its whole series measured
+    capsys.readouterr()
     assert main(["study", "position_context", *flags]) == 2
     assert main(["study", "position_contxt", str(DEMO / "shapes-dual"), *flags]) == 2
     assert main(["study", "position_context", str(DEMO / "shapes-scale"), *flags]) == 2

@@ -38,7 +38,7 @@ def study(
 
     Args:
         name: The study.
-        checkpoint: One or more .safetensors files, or run directories (the last checkpoint of each).
+        checkpoint: One or more .safetensors files, or run directories (the last checkpoint of each; gates: every one).
         data: NAME[:PATH] of a labelled data set: shapes, camvid, voc, cityscapes, coco, ade20k or folder; PATH is
             data/NAME where left out.
         split: The images to measure on; blocks measures each checkpoint on the fold it was not trained on.
@@ -47,12 +47,16 @@ def study(
     """
     from analysis.checkpoints import open_checkpoint
     from analysis.claims import find_study, held_out, together, write_result
+    from analysis.studies.gates import gates_of_series
 
     if not checkpoint:
         raise AnalysisError(f"no checkpoint to study: give at least one after {name}")
     run = find_study(name)
-    opened = [open_checkpoint(path, _device(device)) for path in checkpoint]
-    results = [run(one, held_out(one, data, split, strict=False), out) for one in opened]
+    opened, results = [open_checkpoint(path, _device(device)) for path in checkpoint], []
+    for path, one in zip(checkpoint, opened, strict=True):
+        dataset = held_out(one, data, split, strict=False)
+        series = name == "gates" and path.is_dir()
+        results.append(gates_of_series(path, dataset, out, _device(device)) if series else run(one, dataset, out))
     result = together(results)
     write_result(result, opened, data, split, out)
     if _first():

@@ -27,7 +27,12 @@ from analysis.inspection.tree import Entry, is_learned
 from analysis.models import DualSpec
 from analysis.reading import Stored, read_file
 
-_GATES = {"alpha": "pam.gate", "beta": "cam.gate"}
+_GATES = {
+    "alpha": "pam.gate",
+    "beta": "cam.gate",
+    "alpha_permuted": "pam.permuted_gate",
+    "beta_permuted": "cam.permuted_gate",
+}
 _LONGEST = 100  # characters of a value beside the tensors that is worth repeating
 
 

@@ -24,7 +24,12 @@ _LONGEST = 4000  # characters of one entry of the summary
 _LINES = 500  # of the tree
 _DEPTH = 20  # columns that headings may be indented by
 _HEADED = 6  # this many lines of one module get a heading
-_BRANCHES = {"alpha": "position attention", "beta": "channel attention"}
+_BRANCHES = {
+    "alpha": "position attention",
+    "beta": "channel attention",
+    "alpha_permuted": "its control, on positions in a wrong order",
+    "beta_permuted": "its control, on channels in a wrong order",
+}
 
 
 def as_text(inspection: Inspection) -> str:

@@ -11,12 +11,13 @@ from pathlib import Path
 from subprocess import check_output
 
 import brightness_study as example
+import numpy as np
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
 from analysis.errors import AnalysisError
-from analysis.store import Tables, read_provenance, read_table, write_source
+from analysis.store import Tables, query, read_provenance, read_table, write_source, write_table
 from analysis.studies import parts
 from analysis.studies.study import Result, identity
 
@@ -170,6 +171,13 @@ def test_sql_answers_without_loading_the_table(expected: Result, tmp_path: Path)
     assert stored["few"] is stored["few"] and stored.tables.loaded() == {"few"}
     with pytest.raises(AnalysisError, match=r"the query failed: .*nothing"):
         stored.summary("select nothing from pixels")
+
+
+def test_sums_are_the_same_each_time(tmp_path: Path) -> None:
+    parts = [tmp_path / f"{i}.parquet" for i in range(8)]
+    for i, part in enumerate(parts):
+        write_table(pd.DataFrame({"x": np.random.default_rng(i).lognormal(0, 9, 3000)}), part, {})
+    assert len({query("select sum(x) as x from t", {"t": parts}).x[0] for _ in range(20)}) == 1
 
 
 def test_parts_become_one_file(expected: Result, tmp_path: Path) -> None:
