@@ -52,7 +52,7 @@ class Case:
 
 
 CASES = (
-    Case("object_scale", "camvid-scale", 1 + 1 / 8, {"probed": 0}),  # every eighth gives weights to others first
+    Case("object_scale", "camvid-scale", 1 + 1 / 8, {"probed_images": 0}),  # every eighth gives weights to others first
     Case("branches", "camvid-scale", 2),  # trained and untrained
     Case("position_context", "camvid-dual", 1),
     Case("channel_groups", "camvid-dual", 2),  # groups are known only after all images

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from analysis.errors import AnalysisError
 from analysis.models import DualSpec, ScaleSpec
 from analysis.store import Tables, command_line, joined, write_source
 from analysis.studies.measured import Measured
+from analysis.studies.pairing import crossed
 from analysis.studies.parts import Rank
 from analysis.studies.study import Result, check_classes, identity
 
@@ -153,8 +154,20 @@ def _rows(claim: Claim, given: Sequence[Given], outcomes: Outcomes) -> Iterator[
     recipes = dict.fromkeys("" if claim.compares else one.identity["recipe"] for one in fitting)
     for recipe in recipes or [""]:
         group = [one for one in fitting if recipe in ("", one.identity["recipe"])]
+        group, remark = (group, "") if claim.compares or not group else _same_images(group)
+        measured = [_with(one, remark) for one in _measured(claim, group, outcomes)]
         who = _who([one.identity for one in group])
-        yield from ({**row, **who} for row in verdict_rows(_measured(claim, group, outcomes)))
+        yield from ({**row, **who} for row in verdict_rows(measured))
+
+
+def _same_images(group: Sequence[Given]) -> tuple[list[Given], str]:
+    """Those seeds of a recipe that were all measured on the same splits, and what to say where some are left out."""
+    kept, remark = crossed(pd.DataFrame([one.identity for one in group]))
+    return [one for one in group if one.identity["checkpoint"] in set(kept["checkpoint"])], remark
+
+
+def _with(measured: Measured, remark: str) -> Measured:
+    return replace(measured, reason="; ".join(filter(None, (measured.reason, remark))))
 
 
 def _measured(claim: Claim, group: Sequence[Given], outcomes: Outcomes) -> list[Measured]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,3 +34,8 @@ class Measured:
     smallest_effect: float
     reason: str = ""
     unmet: str = ""
+
+
+def lowest(rows: Iterable[Measured]) -> Measured:
+    """Of several rows that must all hold the one whose interval lies lowest; one without an interval first."""
+    return min(rows, key=lambda row: row.effect.low if row.effect else -math.inf)

@@ -15,9 +15,9 @@ from analysis.studies.branches import (
     extra_supervision,
     scale_told,
 )
-from analysis.studies.branches.pairing import crossed, recipe_fields
 from analysis.studies.branches.study import scale_probe
 from analysis.studies.measured import Measured
+from analysis.studies.pairing import crossed, recipe_fields
 
 BLOCKS = 12
 CLASSES = ("road", "car")

@@ -6,7 +6,8 @@ agreement       rank correlation of an attention map with the       the same wit
 deletion        mean logit while the map's first cells go           random orders
 insertion       mean logit while the map's first cells come          random orders
 ablation        logits lost without a branch or group                -
-agreement       of the part's attention with its ablation            -
+agreement       of the part's attention with its ablation: for       -
+                branches near 1 by construction, they add w^s f^s
 randomised      rank correlation with the map of a model with        -
                 all weights re-drawn
 

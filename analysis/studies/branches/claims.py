@@ -10,10 +10,10 @@ import pandas as pd
 
 from analysis.errors import AnalysisError
 from analysis.statistics import Estimate, Weights, estimate, judge, mean
-from analysis.studies.branches.pairing import PAIR, one_recipe, paired
 from analysis.studies.branches.study import mean_over_pairs, stacked
-from analysis.studies.measured import Evidence, Measured
+from analysis.studies.measured import Evidence, Measured, lowest
 from analysis.studies.miou import class_names, points, side_by_side
+from analysis.studies.pairing import PAIR, one_recipe, paired
 
 POINTS = 0.5
 CKA = 0.05  # and of the share told
@@ -173,17 +173,12 @@ def _compared(claim: _Claim, rows: Callable[[], Rows], column: str, contrasts: l
         notes = "; ".join(filter(None, (contrast.note, remark)))
         return claim.row(class_, lambda: (estimate(together, difference), notes))
 
-    return [_lowest(measured(one, class_) for one in contrasts) for class_ in ("all", *class_names(table))]
+    return [lowest(measured(one, class_) for one in contrasts) for class_ in ("all", *class_names(table))]
 
 
 def _missing(claim: _Claim, reason: str) -> Measured:
     """The only row of a claim that cannot be measured."""
     return Measured(claim.claim, claim.source, "all", claim.evidence, None, None, claim.unit, claim.smallest, reason)
-
-
-def _lowest(rows: Iterable[Measured]) -> Measured:
-    """The row whose interval lies lowest; one without an interval first."""
-    return min(rows, key=lambda row: row.effect.low if row.effect else -np.inf)
 
 
 def _with_detectable(row: Measured) -> Measured:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
-from analysis.studies.branches.pairing import PAIR, crossed, recipe_fields
-from analysis.studies.measured import Evidence, Measured
+from analysis.studies.measured import Evidence, Measured, lowest
 from analysis.studies.miou import class_names, difference
+from analysis.studies.pairing import NOT_TRAINING, PAIR, crossed, recipe_fields
 
 CLAIM, SOURCE = "complementary", "Fu table 1"
 SMALLEST = 0.5  # points of IoU
 _ATTENTION = {(False, False): "none", (True, False): "position", (False, True): "channel", (True, True): "both"}
 _FIELDS = ("model.position", "model.channel")
-_NOT_TRAINING = ("split", "validation", "checkpoints", "save_every")  # folds of one recipe, or what is kept of it
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class _Comparison:
         except AnalysisError as error:
             return [self._row("all", f"{self._kind}: {error}")]
         names = ("all", *class_names(table))
-        return [_lowest(self._against(table, rival, name, of) for rival in self.rivals) for name in names]
+        return [lowest(self._against(table, rival, name, of) for rival in self.rivals) for name in names]
 
     def _against(self, table: pd.DataFrame, rival: str, class_: str, of: str) -> Measured:
         note = f"{self._kind}, against {self.rivals[rival]}{of}"
@@ -114,9 +111,4 @@ def _families(gates: pd.DataFrame) -> pd.DataFrame:
 
 def _family(label: str) -> str:
     name, fields = recipe_fields(label)
-    return " ".join([name, *(f"{k}={v}" for k, v in sorted(fields.items()) if k not in (*_FIELDS, *_NOT_TRAINING))])
-
-
-def _lowest(rows: Iterable[Measured]) -> Measured:
-    """The row whose interval lies lowest; one without an interval first."""
-    return min(rows, key=lambda row: row.effect.low if row.effect else -np.inf)
+    return " ".join([name, *(f"{k}={v}" for k, v in sorted(fields.items()) if k not in (*_FIELDS, *NOT_TRAINING))])

@@ -16,7 +16,7 @@ from analysis.errors import AnalysisError
 from analysis.statistics import MIN_SEEDS
 
 Field = Literal["fusion", "extra_supervision"]
-_NOT_TRAINING = ("split", "validation", "checkpoints", "save_every")  # folds of one recipe, or what is kept of it
+NOT_TRAINING = ("split", "validation", "checkpoints", "save_every")  # folds of one recipe, or what is kept of it
 PAIR = ["seed", "dataset", "split"]
 
 
@@ -92,7 +92,7 @@ def recipe_fields(label: str) -> tuple[str, dict[str, str]]:
 def _family(label: str, field: Field) -> str:
     """The recipe without the field."""
     name, fields = recipe_fields(label)
-    rest = [f"{key}={value}" for key, value in sorted(fields.items()) if key not in (f"model.{field}", *_NOT_TRAINING)]
+    rest = [f"{key}={value}" for key, value in sorted(fields.items()) if key not in (f"model.{field}", *NOT_TRAINING)]
     return " ".join([name, *rest])
 
 
