@@ -22,6 +22,7 @@ import tyro
 
 from analysis.claims import headlines
 from analysis.store import command_line, read_provenance, read_table, replacing, write_table
+from analysis.studies.pairing import NOT_TRAINING, recipe_fields
 
 RUNS, STORED = Path("runs/reproduction"), Path("data/reproduction")
 #: Name to recipe and flags, in the order in which they are trained.
@@ -54,7 +55,7 @@ class Training:
         recipe, *flags = RECIPES[self.recipe]
         split = ["--split", f"blocks-{self.fold}", "--validation", f"blocks-{FOLDS[self.fold]}"]
         where = ["--data", data, "--out", str(runs / self.name), "--seed", str(self.seed)]
-        resume = ["--resume"] if (runs / self.name / "resume.pt").exists() else []
+        resume = ["--resume"] if (runs / self.name / "config.json").exists() else []
         return ["train", recipe, *where, *split, *flags, "--checkpoints", str(CHECKPOINTS), "--workers", "0", *resume]
 
 
@@ -84,6 +85,8 @@ def claims(data: str, runs: Path = RUNS, out: Path = RUNS / "claims") -> None:
 
 def store(runs: Path = RUNS, claimed: Path = RUNS / "claims", out: Path = STORED) -> None:
     """Keep the tables: a row of ``history`` and ``metrics`` says which run it is of."""
+    if not finished(runs) or not (claimed / "claims.parquet").exists():
+        raise SystemExit(f"{runs} has no finished run, or {claimed} no claims.parquet: run train and claims first")
     for name in ("history", "metrics"):
         table = pd.concat([read_table(run / f"{name}.parquet") for run in finished(runs)], ignore_index=True)
         write_table(table, out / f"{name}.parquet", {"command": command_line()})
@@ -138,12 +141,13 @@ def _claim_row(row: pd.Series) -> dict[str, str]:
 
 def _short(recipe: str) -> str:
     """The label without what only says where a run was saved."""
-    return recipe.split(" split=")[0] + "".join(f" {word}" for word in recipe.split() if word.startswith("model."))
+    name, fields = recipe_fields(recipe)
+    return " ".join([name, *(f"{key}={value}" for key, value in fields.items() if key not in NOT_TRAINING)])
 
 
 def _markdown(table: pd.DataFrame) -> str:
     lines = [table.columns, ["---"] * len(table.columns), *table.fillna("").to_numpy()]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines)
 
 
 def _run(arguments: list[str]) -> None:

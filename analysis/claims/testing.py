@@ -68,7 +68,7 @@ def claims(checkpoints: Sequence[Checkpoint], data: str, split: str, out: Path |
         rows += [row for claim in CLAIMS if claim.study == study for row in _rows(claim, given, outcomes)]
         behind += [Result(Tables(one.sources)) for one in outcomes.values() if isinstance(one, Result)]
     verdicts = _in_order(rows).assign(dataset=given[0].dataset.name, split=split, block="all")
-    result = Result(Tables({"claims": verdicts, **together(behind).sources}))
+    result = Result(Tables({**together(behind).sources, "claims": verdicts}))  # written last, as it follows from them
     if out is not None:
         write_result(result, checkpoints, data, split, out)
     return result

@@ -32,12 +32,19 @@ def _judged(one: Measured, measured: Iterable[Measured]) -> tuple[Verdict, str]:
     word, reason = judge(one.effect, one.smallest_effect, one.control)
     if one.class_ == "all":
         family = [other for other in measured if (other.claim, other.evidence) == (one.claim, one.evidence)]
-        classes = {o.class_: o.effect for o in family if o.class_ != "all" and o.effect and not o.unmet}
+        classes = {o.class_: o.effect for o in family if o.class_ != "all" and o.effect and _counts(o)}
         if (wider := overall(word, list(classes.values()), one.smallest_effect)) != word:
             word, reason = wider, _sides(classes)
     if one.unmet and word in ("supported", "contradicted"):
         word = "mixed"
     return word, "; ".join(filter(None, (reason, one.unmet, one.reason)))
+
+
+def _counts(one: Measured) -> bool:
+    """Whether the word of a class is that of its interval: no rival explanation, and its control is null."""
+    if one.effect is None or one.unmet:
+        return False
+    return judge(one.effect, one.smallest_effect, one.control)[0] != "control failed"
 
 
 def _sides(classes: dict[str, Estimate]) -> str:

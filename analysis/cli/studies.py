@@ -52,6 +52,7 @@ def study(
     if not checkpoint:
         raise AnalysisError(f"no checkpoint to study: give at least one after {name}")
     run = find_study(name)
+    checkpoint = tuple(dict.fromkeys(checkpoint))
     opened, results = [open_checkpoint(path, _device(device)) for path in checkpoint], []
     for path, one in zip(checkpoint, opened, strict=True):
         dataset = held_out(one, data, split, strict=False)
@@ -81,8 +82,8 @@ def claims(
     killed. Several processes share the images: torchrun --nproc-per-node N -m analysis claims ...
 
     supported, contradicted: the 95 % interval lies beyond the smallest effect that matters; negligible: within it.
-    mixed: classes, or observation and intervention, disagree, or a rival explanation holds. undecided: too few data for
-    this effect; the reason says which would be found. control failed: the measure finds it also where it cannot be.
+    mixed: classes, or observation and intervention, disagree, or a rival explanation is not excluded. undecided: too
+    few data for this effect; the reason says which would be found. control failed: it is also where it cannot be.
 
     Example: attention-analysis claims runs/scale-* --data camvid:../shared/camvid --split blocks --out runs/claims
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -37,5 +36,12 @@ class Measured:
 
 
 def lowest(rows: Iterable[Measured]) -> Measured:
-    """Of several rows that must all hold the one whose interval lies lowest; one without an interval first."""
-    return min(rows, key=lambda row: row.effect.low if row.effect else -math.inf)
+    """Of several rows that must all hold that which decides: one without an interval first, then one that lies below
+    -delta, else the one whose interval reaches lowest."""
+
+    def worst(row: Measured) -> tuple[int, float]:
+        if row.effect is None:
+            return 0, 0.0
+        return (1, row.effect.high) if row.effect.high < -row.smallest_effect else (2, row.effect.low)
+
+    return min(rows, key=worst)

@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -35,6 +35,7 @@ from analysis.store import command_line, replacing, write_table
 
 IMAGES_PER_PART = 16
 _STARTED = time.time()
+_LONGEST = 200  # characters of an option
 _POLL, _BEAT = 0.5, 10.0  # seconds
 _PATIENCE = 600.0  # seconds without a sign of life: a process may be busy between two studies
 
@@ -130,8 +131,8 @@ class Parts:
         with tqdm(total=len(self), **shown) as progress:
             while missing := self.missing():
                 progress.update(len(self) - len(missing) - progress.n)
+                self.check_failed(missing)
                 for part in missing:
-                    self._check_failed(part)
                     owner, now = part % here.world, time.monotonic()
                     if now - seen.setdefault((owner, self._last_sign(owner)), now) > _PATIENCE:
                         raise AnalysisError(_stopped(self.folder, missing, owner))
@@ -153,10 +154,11 @@ class Parts:
         sign = self._sign(rank)
         return sign.stat().st_mtime if sign.exists() else 0.0
 
-    def _check_failed(self, part: int) -> None:
-        mark = self._mark(part, "failed")
-        if mark.exists() and mark.stat().st_mtime > _STARTED:  # not one of an earlier job
-            raise AnalysisError(mark.read_text(encoding="utf-8"))
+    def check_failed(self, waited_for: Iterable[int]) -> None:
+        """AnalysisError, with its reason, where a process of this job failed at one of these parts."""
+        for mark in (self._mark(part, "failed") for part in waited_for):
+            if mark.exists() and mark.stat().st_mtime > _STARTED:  # not one of an earlier job
+                raise AnalysisError(mark.read_text(encoding="utf-8"))
 
 
 def open_parts(
@@ -165,27 +167,46 @@ def open_parts(
     """The folder of this study, checkpoint and split. AnalysisError where it holds something else under that name."""
     sha = checkpoint.provenance["sha256"]
     folder = out / "parts" / study.name / f"{sha[:12]}-{dataset.name}-{dataset.split}"
-    names = "\n".join(item.name for item in dataset.items)
     description = {
         "study": study.name,
+        **identity,
         "options": _options(study),
         "version": version("attention-analysis"),
         "code": _CODE,
         "checkpoint_sha256": sha,
         "images": len(dataset),
         "images_per_part": size,
-        "image_names": hashlib.sha256(names.encode()).hexdigest()[:12],
+        "things": sorted(dataset.things),
+        "files": _sum(_files(dataset)),
     }
     _check_same(folder / "description.json", description)
-    provenance = {**identity, **description, "step": checkpoint.origin.get("step"), "command": command_line()}
+    provenance = {**description, "step": checkpoint.origin.get("step"), "command": command_line()}
     return Parts(folder, len(dataset), size, provenance)
 
 
+def _files(dataset: Dataset) -> list[list[str]]:
+    """Name, size and time of every file, and what made images are made from: other labels are other rows."""
+    found = []
+    for item in dataset.items:
+        files = [path for path in (item.image, item.label, item.instances) if path is not None and path.is_file()]
+        stats = [f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+        found.append([item.name, str(item.seed), item.block, *stats])
+    return found
+
+
+def _sum(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
+
+
 def _options(study: Any) -> dict[str, Any]:
-    """The fields of a study that are plain values: what must not change between a job and its continuation."""
+    """The fields of a study that are plain values: what must not change between a job and its continuation.
+
+    Long ones, such as names of images, are given by their sum.
+    """
     fields = dataclasses.fields(study) if dataclasses.is_dataclass(study) else ()
     values = {field.name: getattr(study, field.name) for field in fields}
-    return {name: json.loads(json.dumps(value)) for name, value in values.items() if _plain(value)}
+    plain = {name: json.loads(json.dumps(value)) for name, value in values.items() if _plain(value)}
+    return {name: _sum(value) if len(str(value)) > _LONGEST else value for name, value in plain.items()}
 
 
 def _plain(value: Any) -> bool:

@@ -163,6 +163,7 @@ def _write_parts(study: Study, dataset: Dataset, parts: Parts, columns: dict[str
             if part not in missing:
                 progress.update(len(images))
                 continue
+            parts.check_failed(missing.difference(mine))  # of other processes
             try:
                 parts.write(part, _measured(study, dataset, images, columns, progress))
             except AnalysisError as error:

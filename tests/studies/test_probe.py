@@ -151,7 +151,7 @@ def test_rare_classes_are_probed_as_often_as_common_ones() -> None:
     label[40:50, 100:104] = label[0:8, 30:40] = 3  # one of the other, and one that touches the border
     image, things = np.zeros((60, 200, 3), np.uint8), frozenset({2, 3})
     samples = [Sample(f"{i}", image, label, "", "", None, things) for i in range(200)]
-    first = [sample.objects.classes[chosen(sample, 16, 1)[0][0] - 1] for sample in samples]
+    first = [sample.objects.classes[chosen(sample, 4, 1)[0][0] - 1] for sample in samples]
     assert 80 < np.count_nonzero(np.array(first) == 3) < 120  # of 100, within 3 standard deviations
     both = [sample.objects.classes[[k - 1 for k, _ in chosen(sample, 16, 2)]].tolist() for sample in samples]
     assert all(sorted(pair) == [2, 3] for pair in both)

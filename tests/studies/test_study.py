@@ -1,14 +1,12 @@
 """The frame of the studies: the same table however it was made, whatever was killed, with flat memory."""
 
 import json
-import multiprocessing
 import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from subprocess import check_output
+from subprocess import Popen, check_output
 
 import brightness_study as example
 import numpy as np
@@ -37,16 +35,10 @@ def same(a: Result, b: Result) -> bool:
     return True
 
 
-def start(out: Path, pause: float, rank: int = 0, world: int = 1) -> BaseProcess:
-    """Measure in a process of its own, as torchrun would start it; forked, as torch takes seconds to import."""
-
-    def work() -> None:
-        os.environ.update(RANK=str(rank), WORLD_SIZE=str(world))
-        example.measure(out, IMAGES, pause=pause)
-
-    process = multiprocessing.get_context("fork").Process(target=work)
-    process.start()
-    return process
+def start(out: Path, pause: float, rank: int = 0, world: int = 1) -> Popen:
+    """Measure in a process of its own, as torchrun would start it: not forked, as threads are not."""
+    place = {"RANK": str(rank), "WORLD_SIZE": str(world), "PYTHONPATH": str(ROOT)}
+    return Popen([sys.executable, example.__file__, out, str(IMAGES), str(pause)], env={**os.environ, **place})
 
 
 def marks(out: Path) -> list[Path]:
@@ -93,9 +85,9 @@ def test_a_killed_run_goes_on_and_gives_the_same_table(expected: Result, tmp_pat
     process = start(tmp_path, pause=0.02)
     while len(marks(tmp_path)) < 2:
         time.sleep(0.01)
-        assert process.is_alive()
+        assert process.poll() is None
     process.kill()
-    process.join()
+    process.wait()
     kept = {mark: mark.stat().st_mtime_ns for mark in marks(tmp_path)}
     assert 2 <= len(kept) < 5
     assert same(example.measure(tmp_path, IMAGES, pause=0.02), expected)
@@ -108,8 +100,7 @@ def test_processes_share_the_parts_and_each_has_the_whole_table(
     other = start(tmp_path, pause=0.01, rank=1, world=2)
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert same(example.measure(tmp_path, IMAGES, pause=0.01), expected)
-    other.join()
-    assert other.exitcode == 0
+    assert other.wait() == 0
 
 
 def test_a_process_that_died_is_not_waited_for_forever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

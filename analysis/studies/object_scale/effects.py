@@ -66,7 +66,7 @@ def small_objects(objects: pd.DataFrame, objects_redrawn: pd.DataFrame | None = 
     the ``slope`` of weight on log2 area, the height in the image held fixed; the effect on the ``interior``.
     """
     observed = _observed("small-objects", SMALL_SOURCE, objects, objects_redrawn, side=1)
-    return [*observed, *_beside("small-objects", SMALL_SOURCE, objects, side=1)]
+    return [*observed, *_beside("small-objects", SMALL_SOURCE, objects, objects_redrawn, observed, side=1)]
 
 
 def large_objects(objects: pd.DataFrame, objects_redrawn: pd.DataFrame | None = None) -> list[Measured]:
@@ -79,7 +79,7 @@ def large_objects(objects: pd.DataFrame, objects_redrawn: pd.DataFrame | None = 
         why = "with two scales the weights are one number: it is the test of small-objects, mirrored"
         return [Measured("large-objects", LARGE_SOURCE, ALL, "observed", None, None, "weight", DELTA, why)]
     measured = _observed("large-objects", LARGE_SOURCE, objects, objects_redrawn, side=-1)
-    beside = _beside("large-objects", LARGE_SOURCE, objects, side=-1)
+    beside = _beside("large-objects", LARGE_SOURCE, objects, objects_redrawn, measured, side=-1)
     return [*measured, _background(objects, objects_redrawn), *beside]
 
 
@@ -120,20 +120,40 @@ def _observed(
     return measured
 
 
-def _beside(claim: str, source: str, objects: pd.DataFrame, side: int) -> list[Measured]:
+def _beside(
+    claim: str,
+    source: str,
+    objects: pd.DataFrame,
+    redrawn: pd.DataFrame | None,
+    observed: list[Measured],
+    side: int,
+) -> list[Measured]:
     rows = comparable(branch_rows(objects, side))
+    control = None if redrawn is None else comparable(branch_rows(redrawn, side))
     inner = rows[rows["weight_interior"].notna()]
-    measures: tuple[tuple[str, pd.DataFrame, Effect, str, float], ...] = (
-        ("rank correlation", rows, partial(_spearman, side), "correlation", CORRELATION),
-        ("slope", rows, partial(_slope, side), "weight per doubling of the area", SLOPE),
-        ("interior", inner, Contrast(side, value="weight_interior"), "weight", DELTA),
-    )
+    no_weight = {one.class_: _no_weight(one.effect) for one in observed}
+
+    def measured(measure: str, name: str, of: Effect, unit: str, delta: float) -> Measured:
+        its_rows, its_control = (inner, None) if measure == "interior" else (rows, control)
+        fisher = unit == "correlation"
+        effect, reason = estimated(of_class(its_rows, name), of, fisher)
+        null = None if its_control is None else estimated(of_class(its_control, name), of, fisher)[0]
+        unmet = no_weight[name] if fisher else ""
+        return Measured(f"{claim}: {measure}", source, name, "observed", effect, null, unit, delta, reason, unmet)
+
+    every = [ALL, *classes(objects)]
     return [
-        Measured(f"{claim}: {measure}", source, name, "observed", effect, None, unit, delta, reason)
-        for measure, its_rows, of, unit, delta in measures
-        for name in [ALL, *classes(objects)]
-        for effect, reason in [estimated(of_class(its_rows, name), of, fisher=unit == "correlation")]
+        *(measured("rank correlation", c, partial(_spearman, side), "correlation", CORRELATION) for c in every),
+        *(measured("slope", c, partial(_slope, side), "weight per doubling of the area", SLOPE) for c in every),
+        *(measured("interior", c, Contrast(side, value="weight_interior"), "weight", DELTA) for c in every),
     ]
+
+
+def _no_weight(contrast: Estimate | None) -> str:
+    """Why a rank correlation says nothing of weight: ranks do not tell how little it differs."""
+    if contrast is None or verdict(contrast.low, contrast.high, DELTA) != "negligible":
+        return ""
+    return f"ranks differ, the weight does not: smallest less largest quarter {contrast.effect:+.2g}"
 
 
 def _spearman(side: int, table: pd.DataFrame, weights: Weights) -> np.ndarray:

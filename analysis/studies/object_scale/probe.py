@@ -149,7 +149,8 @@ def chosen(sample: Sample, cell: float, n: int) -> list[tuple[int, int]]:
 
 
 def _fits(mask: np.ndarray, cell: float) -> bool:
-    return bool(mask.sum() >= cell) and box_of(mask).inside(mask.shape)
+    """Also made smallest it is not below a cell, where weights are those of what is round it."""
+    return bool(mask.sum() * min(FACTORS) ** 2 >= cell) and box_of(mask).inside(mask.shape)
 
 
 def _placebo_shift(mask: np.ndarray, occupied: np.ndarray, rng: np.random.Generator) -> int | None:

@@ -91,5 +91,11 @@ def large_objects(
 
 
 def weights_matter(shapley: pd.DataFrame, object_interventions: pd.DataFrame) -> list[Measured]:
-    """Observed, the agreement with Shapley values; and what is lost when weights are shuffled between objects."""
-    return [*weights_matter_observed(shapley), *weights_matter_intervened(object_interventions)]
+    """Observed, the agreement with Shapley values; and what is lost when weights are shuffled between objects.
+
+    Objects below one cell are left out of both: their weights are those of what is round them.
+    """
+    seen = object_interventions[object_interventions["cells"] >= 1]
+    keys = ["checkpoint", "image", "object"]
+    large = pd.MultiIndex.from_frame(shapley[keys]).isin(pd.MultiIndex.from_frame(seen[keys].drop_duplicates()))
+    return [*weights_matter_observed(shapley[large]), *weights_matter_intervened(seen)]
