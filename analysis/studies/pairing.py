@@ -39,7 +39,7 @@ def paired(rows: pd.DataFrame, field: Field, conditions: list[str]) -> tuple[pd.
     trainings of a pair is dropped. AnalysisError: a condition that no recipe has, several families, no common seed, two
     checkpoints of one training.
     """
-    families = {label: _family(label, field) for label in rows.recipe.unique()}
+    families = {label: family(label, f"model.{field}") for label in rows.recipe.unique()}
     rows = rows.assign(condition=rows[field], family=rows.recipe.map(families))
     has = rows.groupby("family").condition.agg(set)
     complete = [family for family, there in has.items() if there >= set(conditions)]
@@ -89,11 +89,10 @@ def recipe_fields(label: str) -> tuple[str, dict[str, str]]:
     return name, dict(re.findall(r"([\w.]+)=(.*?)(?= [\w.]+=|$)", rest))
 
 
-def _family(label: str, field: Field) -> str:
-    """The recipe without the field."""
+def family(label: str, *without: str) -> str:
+    """The recipe without some fields, and without what does not change the training."""
     name, fields = recipe_fields(label)
-    rest = [f"{key}={value}" for key, value in sorted(fields.items()) if key not in (f"model.{field}", *NOT_TRAINING)]
-    return " ".join([name, *rest])
+    return " ".join([name, *(f"{k}={v}" for k, v in sorted(fields.items()) if k not in (*without, *NOT_TRAINING))])
 
 
 def _why_not_one(complete: list[str], there: set[str], conditions: list[str]) -> str:

@@ -17,11 +17,12 @@ from analysis.checkpoints import open_checkpoint
 from analysis.datasets import Dataset, open_dataset
 from analysis.datasets.sample import Sample
 from analysis.errors import AnalysisError
-from analysis.models import InputSpec, Output, ScaleAttention, ScaleSpec
+from analysis.models import DualAttention, InputSpec, Output, ScaleAttention, ScaleSpec
 from analysis.models.tap import Tap
 from analysis.studies.attribution import Attribution, attribution
 from analysis.studies.attribution.agreement import part_agreement, rank_agreement, similarity
 from analysis.studies.attribution.maps import Cells, occlusion
+from analysis.studies.attribution.parts import correlated_groups
 from analysis.studies.attribution.randomisation import cascade
 from analysis.studies.attribution.regions import RegionScores, choose_regions, frozen_weights
 from analysis.studies.attribution.summary import summary
@@ -307,6 +308,11 @@ def test_danet_has_rows_columns_and_channel_groups(scenes: Dataset) -> None:
     assert parts.attention.sum() == pytest.approx(1)
     with pytest.raises(AnalysisError, match="groups has 2 numbers"):
         attribution(checkpoint, scenes, methods=(), groups=(0, 1), **FEW)
+
+
+def test_a_danet_without_channel_attention_has_no_groups(scenes: Dataset) -> None:
+    model = DualAttention(5, backbone="tiny", channel=False).eval()
+    assert correlated_groups(model, scenes) == ()
 
 
 def test_channel_groups_need_not_be_given(scenes: Dataset) -> None:

@@ -76,6 +76,14 @@ def test_controls_on_either_side_of_the_effect_are_a_rival_explanation() -> None
     assert row.unmet.startswith("less the other control ")
 
 
+def test_less_than_the_base_rate_is_no_support_however_little_the_controls_have() -> None:
+    low, lower = (sums_table(signal, "released").query("path == 'channel'") for signal in (0.1, 0.3))
+    sums = pd.concat([low, *(lower.assign(path=path) for path in ("position", "untrained"))], ignore_index=True)
+    row = measured(sums)[0]
+    assert row.effect is not None and row.effect.low > 0.05
+    assert row.unmet.startswith("its own share of affinity is -")
+
+
 def test_noise_relates_nothing() -> None:
     found = words(measured(sums_table(0.0)))
     assert "supported" not in found.values() and found["class-channels", "all"] == "negligible"
@@ -135,7 +143,8 @@ def test_bare_channels_compares_trainings_with_and_without_projections() -> None
     ablation = pd.concat([ablation_table(0.1), ablation_table(0.1, "projected")], ignore_index=True)
     alone = bare_channels(bare, ablation)
     assert all(one.effect is None and "projections=False" in one.reason for one in alone)
-    projected = sums_table(0.0, seed=1).assign(checkpoint="projected", recipe="made projections", projections=True)
+    names = {"checkpoint": "projected", "recipe": "made model.projections=True"}
+    projected = sums_table(0.0, seed=1).assign(**names, projections=True)
     rows = bare_channels(pd.concat([bare, projected], ignore_index=True), ablation)
     assert rows[0].effect is not None and rows[0].effect.low > 0.05
     reverse = pd.concat([bare.assign(projections=True), projected.assign(projections=False)], ignore_index=True)
@@ -143,3 +152,5 @@ def test_bare_channels_compares_trainings_with_and_without_projections() -> None
     assert other is not None and other.effect == pytest.approx(-rows[0].effect.effect)
     unpaired = pd.concat([bare, projected.assign(seed=1), sums_table(0.2, "released")], ignore_index=True)
     assert bare_channels(unpaired, ablation)[0].reason.endswith("here projections=False, projections=True")
+    deeper = projected.assign(recipe="made model.backbone=resnet50 model.projections=True")
+    assert bare_channels(pd.concat([bare, deeper], ignore_index=True), ablation)[0].effect is None

@@ -49,7 +49,7 @@ def ablated_parts(scores: RegionScores, image: Tensor, groups: Sequence[int]) ->
         attention = torch.einsum("shw,rhw->rs", weights, scores.weights).double().cpu().numpy()
         for s, name in enumerate(getattr(scores.model, "branches", range(len(weights)))):
             yield Part("scale.weights", str(name), 1, effects[:, s], attention[:, s])
-    if "channel.features" in taps and len(groups):
+    if "channel.affinity" in taps and len(groups):
         yield from _groups(scores, image, np.asarray(groups))
 
 
@@ -84,7 +84,7 @@ def _ablated(scores: RegionScores, image: Tensor, layer: str, groups: Tensor, me
 
 def correlated_groups(model: Model, dataset: Dataset) -> tuple[int, ...]:
     """At most 8 groups of CAM's channels, by average linkage of their correlation over the images; none without CAM."""
-    if "channel.features" not in Names(model).taps or not len(dataset):
+    if "channel.affinity" not in Names(model).taps or not len(dataset):
         return ()
     moments, means = zip(*(_moments(model, sample.image) for sample in dataset), strict=True)
     correlated = correlation(np.mean(moments, axis=0), np.mean(means, axis=0))

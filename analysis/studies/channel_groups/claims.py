@@ -22,6 +22,7 @@ from analysis.studies.channel_groups.effects import (
 from analysis.studies.channel_groups.sums import PATHS
 from analysis.studies.measured import Evidence, Measured
 from analysis.studies.miou import miou
+from analysis.studies.pairing import family
 
 SOURCE = "Fu §3.3, user question"
 #: DESIGN 6: share of affinity, area under the curve, AMI; points of IoU; points of mIoU.
@@ -116,6 +117,8 @@ def _beyond(sums: pd.DataFrame, measure: Effect, name: str) -> Measured:
     values = [f"{one.effect:+.3f}" for one in (own, *controls) if isinstance(one, Estimate)]
     reason = "{} here, {} of the position branch's features, {} of an untrained branch's".format(*values)
     unmet = f"less the other control {other.effect:+.3f}" if other.effect * least.effect < 0 else ""
+    if isinstance(own, Estimate) and own.effect * least.effect < 0:
+        unmet = f"its own share of affinity is {own.effect:+.3f}, only its controls' are further on that side"
     return _BEYOND.row(name, least, reason=reason, unmet=unmet)
 
 
@@ -178,8 +181,9 @@ def bare_channels(channel_sums: pd.DataFrame, channel_ablation: pd.DataFrame) ->
 
 
 def _both_ways(sums: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the forms, seeds and splits that are there with projections and without."""
-    kinds = sums.groupby(["form", "seed", "dataset", "split"])["projections"].transform("nunique")
+    """The rows of the recipes, seeds and splits that are there with projections and without, all else being equal."""
+    families = sums["recipe"].map({label: family(label, "model.projections") for label in sums["recipe"].unique()})
+    kinds = sums.groupby([families, "form", "seed", "dataset", "split"])["projections"].transform("nunique")
     return sums[kinds == 2].reset_index(drop=True)
 
 

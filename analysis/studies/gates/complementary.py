@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.errors import AnalysisError
 from analysis.studies.measured import Evidence, Measured, lowest
 from analysis.studies.miou import class_names, difference
-from analysis.studies.pairing import NOT_TRAINING, PAIR, crossed, recipe_fields
+from analysis.studies.pairing import PAIR, crossed, family, recipe_fields
 
 CLAIM, SOURCE = "complementary", "Fu table 1"
 SMALLEST = 0.5  # points of IoU
@@ -105,10 +105,5 @@ def _families(gates: pd.DataFrame) -> pd.DataFrame:
     """The rows, with ``attention`` and ``family``, the recipe without the fields that switch attention on and off."""
     has = [gates[gate].notna() if gate in gates else pd.Series(False, gates.index) for gate in ("alpha", "beta")]
     attention = [_ATTENTION[pair] for pair in zip(*has, strict=True)]
-    families = {label: _family(label) for label in gates["recipe"].unique()}
+    families = {label: family(label, *_FIELDS) for label in gates["recipe"].unique()}
     return gates.assign(attention=attention, family=gates["recipe"].map(families))
-
-
-def _family(label: str) -> str:
-    name, fields = recipe_fields(label)
-    return " ".join([name, *(f"{k}={v}" for k, v in sorted(fields.items()) if k not in (*_FIELDS, *NOT_TRAINING))])
