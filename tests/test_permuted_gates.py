@@ -16,6 +16,7 @@ from analysis.datasets import open_dataset
 from analysis.models import DualAttention, build, gates, spec_from_json, spec_to_json
 from analysis.models.dual_attention import ChannelAttention, PositionAttention, gated, permuted, permuted_gates
 from analysis.store import read_table
+from analysis.studies.channel_groups.sums import Cells, sums_of
 from analysis.training.loop import make_optimizer, train
 from analysis.training.recipe import find_recipe, recipe_label
 
@@ -124,3 +125,12 @@ def test_it_has_no_weight_decay_and_a_history(tmp_path: Path) -> None:
         assert (second.iloc[0, [0, 2]] == 0).all() and (second.iloc[-1] != 0).all() and second.iloc[0, 1] != 0
         ratio = history[f"{name}_permuted_contribution"] / history[f"{name}_contribution"]
         np.testing.assert_allclose(ratio[1:], (history[f"{name}_permuted"] / history[name]).abs()[1:], rtol=1e-4)
+
+
+def test_channel_groups_do_not_count_the_control_as_channel_attention() -> None:
+    cam = ChannelAttention(8, permuted_gate=True)
+    assert cam.permuted_gate is not None
+    torch.nn.init.ones_(cam.permuted_gate)
+    cells = Cells(np.arange(36), np.arange(36) % 3, 3)
+    found = sums_of(cam, torch.randn(1, 8, 6, 6, generator=torch.Generator().manual_seed(0)), cells)
+    np.testing.assert_array_equal(found.auc_before, found.auc_after)

@@ -197,8 +197,8 @@ def resized(logits: Tensor, model: DualAttention) -> Tensor:
     return torch.nn.functional.interpolate(logits, (256, 256), mode="bilinear", align_corners=True)[0]
 
 
-def of(model: object, name: str = "made") -> Checkpoint:
-    return Checkpoint(Path(name), model, model.spec, CLASSES, {})  # ty: ignore
+def of(model: object, name: str = "made", **origin: str) -> Checkpoint:
+    return Checkpoint(Path(name), model, model.spec, CLASSES, origin)  # ty: ignore
 
 
 def test_a_model_without_channel_attention_is_an_error_in_one_line() -> None:
@@ -284,9 +284,9 @@ def first_scenes() -> Dataset:
 
 def test_bare_channels_is_measured_on_checkpoints_with_and_without_projections() -> None:
     scenes = first_scenes()
-    bare, projected = (
-        channel_groups(of(small_model(projections=one), f"{one}.safetensors"), scenes) for one in (False, True)
-    )
+    recipes = {False: "made", True: "made model.projections=True"}
+    models = [of(small_model(projections=one), f"{one}.pth", recipe=label) for one, label in recipes.items()]
+    bare, projected = (channel_groups(checkpoint, scenes) for checkpoint in models)
     assert projected["channel_sums"]["projections"].all()
     names = ("channel_sums", "channel_ablation")
     alone = bare_channels(*(bare[name] for name in names))

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from analysis.datasets.sample import Dataset, Item, Sample
 from analysis.models import DualAttention, to_input
-from analysis.models.dual_attention import ChannelAttention
+from analysis.models.dual_attention import ChannelAttention, gated
 from analysis.models.inference import input_size
 from analysis.studies.channel_groups.concentration import concentrations
 from analysis.studies.channel_groups.resolution import crops
@@ -82,9 +82,13 @@ class Cells:
 
 @torch.no_grad()
 def sums_of(cam: ChannelAttention, features: Tensor, cells: Cells) -> PathSums:
-    """The sums of one image: ``features [T, C, h, w]`` of its T crops, of any origin, through ``cam``."""
-    with capture(cam, "channel.energy", "channel.affinity") as taps:
-        after = cam(features)
+    """The sums of one image: ``features [T, C, h, w]`` of its T crops, of any origin, through ``cam``.
+
+    After the module is what its own gate gives: a second gate on permuted channels is no channel attention.
+    """
+    with capture(cam, "channel.energy", "channel.affinity", "channel.attended") as taps:
+        cam(features)
+    after = gated(cam, taps["channel.attended"], features, without="permuted_gate")
     energy, affinity = (taps[f"channel.{name}"].mean(dim=0).double().cpu().numpy() for name in ("energy", "affinity"))
     auc = [class_auc(activations(x, cells.index), cells.classes, cells.n) for x in (features, after)]
     (moment, mean), (moment_after, mean_after) = _moments(features), _moments(after)
