@@ -45,7 +45,7 @@ from analysis.studies.attribution.parts import ablated_parts, correlated_groups
 from analysis.studies.attribution.randomisation import Redrawn, cascade
 from analysis.studies.attribution.regions import MIN_AREA, Region, RegionScores, RegionSource, choose_regions
 from analysis.studies.attribution.summary import SURVIVES, summary
-from analysis.studies.study import Result, Rows, check_classes, identity, run
+from analysis.studies.study import Result, Rows, check_classes, evenly_spaced, identity, run
 
 Maps = dict[str, np.ndarray]  # [R, cells] by the name of the map
 
@@ -92,7 +92,7 @@ class Attribution:
         """The five tables; none for an image without an object of 64 pixels or more."""
         predicted = None
         if self.region == "prediction":
-            predicted = predict(self.model, sample.image).argmax(dim=0).cpu().numpy()
+            predicted = predict(self.model, sample.image).max(dim=0).indices.cpu().numpy()
         regions = choose_regions(sample, predicted, self.objects)
         if not regions:
             return {}
@@ -187,7 +187,7 @@ def attribution(
     """
     _check(checkpoint, options)
     check_classes(checkpoint, dataset)
-    few = _spaced(dataset, images)
+    few = evenly_spaced(dataset, images)
     options = {"groups": correlated_groups(checkpoint.model, few), **options}
     result = run(Attribution(checkpoint.model, dataset.classes, **options), checkpoint, few, out, images_per_part=1)
     if "regions" not in result.tables:
@@ -206,8 +206,3 @@ def _check(checkpoint: Checkpoint, options: dict[str, Any]) -> None:
         raise AnalysisError(f"there is no attribution {strange[0]!r}{closest(strange[0], METHODS)}")
     for layer in options.get("layers", ()):
         module_at(checkpoint.model, layer)
-
-
-def _spaced(dataset: Dataset, images: int) -> Dataset:
-    chosen = np.unique(np.linspace(0, len(dataset) - 1, min(images, len(dataset))).round().astype(int))
-    return dataclasses.replace(dataset, items=tuple(dataset.items[i] for i in chosen))

@@ -128,7 +128,8 @@ def branches(
     """
     model = _branched(checkpoint.model)
     start = untrained(checkpoint) if similar_images else None
-    study = Branches(model, start, dataset.classes, evenly_spaced(dataset, similar_images), draws)
+    similar = tuple(item.name for item in evenly_spaced(dataset, similar_images).items)
+    study = Branches(model, start, dataset.classes, similar, draws)
     result = run(study, checkpoint, dataset, out)
     columns = {**identity(checkpoint, dataset), "block": "all"}
     derived = {"fusions": fusions(result, study).assign(**columns)}

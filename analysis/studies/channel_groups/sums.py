@@ -35,7 +35,7 @@ from analysis.models.inference import input_size
 from analysis.studies.channel_groups.concentration import concentrations
 from analysis.studies.channel_groups.resolution import crops
 from analysis.studies.channel_groups.selectivity import activations, chosen_cells, class_auc, label_on_grid, labels_of
-from analysis.studies.study import Rows
+from analysis.studies.study import Rows, evenly_spaced
 from analysis.taps import capture
 
 PATHS = ("channel", "position", "untrained")
@@ -167,10 +167,10 @@ class ChannelSums:
         branch = copy.deepcopy(self.model.channel_in)
         redraw(branch, seed=0)
         branch.train()
-        pilot = np.unique(np.linspace(0, len(self.dataset) - 1, _PILOT).round().astype(int))
+        pilot = evenly_spaced(self.dataset, _PILOT)
         with torch.no_grad():
-            for i in pilot:
-                for shared in self._shared(self.dataset[int(i)]):
+            for i in range(len(pilot)):
+                for shared in self._shared(pilot[i]):
                     branch(shared)
         return branch.eval()
 

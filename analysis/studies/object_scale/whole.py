@@ -43,7 +43,8 @@ def object_scale(
     check_classes(checkpoint, dataset)
     scenes = {item.name: item.seed for item in dataset.items if item.seed and dataset.read is read_shapes}
     donors = find_donors(model, checkpoint, dataset, out)
-    study = Whole(ObjectScale(model, dataset.classes), donors, scenes, evenly_spaced(dataset, probed_images))
+    probed = tuple(item.name for item in evenly_spaced(dataset, probed_images).items)
+    study = Whole(ObjectScale(model, dataset.classes), donors, scenes, probed)
     result = run(study, checkpoint, dataset, out)
     derived = {"objects": ("size_bins", size_bins), "object_interventions": ("interventions", interventions)}
     return result.plus({name: of(result) for table, (name, of) in derived.items() if table in result.tables})
