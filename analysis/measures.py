@@ -1,7 +1,7 @@
 """Measures: arrays and tensors in, numbers out. Nothing here knows a model or a data set.
 
 confusion, iou, mean_iou        class by class, over any number of images
-object_iou                      one number an object (DESIGN 5)
+object_iou, ObjectIoU           one number an object (DESIGN 5)
 relative_contribution           what a gate really adds
 attention_rows, attention_columns   of PAM's N x N matrix, which is never built
 winning_branch                  of scale weights
@@ -10,6 +10,8 @@ winning_branch                  of scale weights
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,16 +67,43 @@ def object_iou(prediction: np.ndarray, label: np.ndarray, objects: Objects, ring
     objects counts for neither. Void pixels (label 255), other objects of c and other pixels labelled c are no false
     positives. ``prediction`` and ``label`` are integers ``[H, W]``.
     """
-    n = len(objects)
-    own_class = np.append(-1, objects.classes)[objects.map]
-    area = np.bincount(objects.map.ravel(), minlength=n + 1)
-    hits = np.bincount(objects.map[prediction == own_class], minlength=n + 1)
-    false = np.zeros(n + 1, np.int64)
-    for c in np.unique(objects.classes):
-        wrong = (prediction == c) & (label != c) & (label != IGNORE) & (own_class != c)
-        false += np.bincount(_nearest_object(objects, c, ring)[wrong], minlength=n + 1)
-    union = (area + false)[1:]
-    return np.divide(hits[1:], union, out=np.full(n, np.nan), where=union > 0)
+    return ObjectIoU(label, objects, ring)(prediction)
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectIoU:
+    """:func:`object_iou` of many predictions of one image: what is nearest to what is found once."""
+
+    label: np.ndarray
+    objects: Objects
+    ring: int
+
+    def __call__(self, prediction: np.ndarray) -> np.ndarray:
+        """Of one prediction, integers ``[H, W]``."""
+        n, numbers = len(self.objects), self.objects.map
+        hits = np.bincount(numbers[prediction == self._own_class], minlength=n + 1)
+        false = np.zeros(n + 1, np.int64)
+        for c, nearest in self._nearest.items():
+            false += np.bincount(nearest[prediction == c], minlength=n + 1)
+        union = (self._area + false)[1:]
+        return np.divide(hits[1:], union, out=np.full(n, np.nan), where=union > 0)
+
+    @cached_property
+    def _own_class(self) -> np.ndarray:
+        return np.append(-1, self.objects.classes)[self.objects.map]
+
+    @cached_property
+    def _area(self) -> np.ndarray:
+        return np.bincount(self.objects.map.ravel(), minlength=len(self.objects) + 1)
+
+    @cached_property
+    def _nearest(self) -> dict[int, np.ndarray]:
+        """By class, the object that a false positive of it counts for, ``[H, W]``; 0 where it would be none."""
+        found = {}
+        for c in np.unique(self.objects.classes).tolist():
+            right = (self.label == c) | (self.label == IGNORE) | (self._own_class == c)
+            found[c] = np.where(right, 0, _nearest_object(self.objects, c, self.ring))
+        return found
 
 
 def _nearest_object(objects: Objects, c: int, ring: int) -> np.ndarray:

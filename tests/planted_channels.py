@@ -69,5 +69,5 @@ def sums_table(
             features = scale * planted(label, rng, signal if path == "channel" else control)
             rows.append({"path": path, "block": f"{block:02d}", **sums_of(cam, features, cells).row()})
     named = {"checkpoint": "made", "recipe": "made", "seed": 0, "dataset": "made", "split": "val"}
-    shared = {**named, "form": form, "projections": False}
+    shared = {**named, "form": form, "projections": False, "crop": "193 x 257"}
     return pd.DataFrame(rows).assign(**shared, classes=[list(CLASSES)] * len(rows))

@@ -179,7 +179,7 @@ def test_ablation_is_the_intervention_on_the_modules_output() -> None:
     group[5] = -1
     means = np.linspace(0, 1, 32)
     study = Ablation(model, CLASSES, group.tolist(), (group >= 0).tolist(), ["a"] * 4, means)
-    whole, *ablated = study.logits(sample)
+    whole, *ablated = study.logits(sample, study.replaced(sample))
     assert len(ablated) == 16
     torch.testing.assert_close(predict(model, sample.image), resized(whole, model))
 
@@ -191,6 +191,17 @@ def test_ablation_is_the_intervention_on_the_modules_output() -> None:
         expected = predict(model, sample.image)
     torch.testing.assert_close(expected, resized(ablated[8], model), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(expected, predict(model, sample.image), atol=1e-3)
+
+
+def test_random_sets_are_outside_of_the_group_and_of_the_photographs_own() -> None:
+    model, scenes = small_model(), open_dataset("shapes", "val")
+    group = np.array([0] * 5 + [1] * 20 + [-1] * 7)
+    study = Ablation(model, CLASSES, group.tolist(), [True] * 30 + [False] * 2, ["a", "b"], np.zeros(32))
+    first, second = (study.replaced(scenes[i]) for i in (0, 1))
+    assert [(g, draw) for g, draw, _ in first] == [(-1, 0), (0, 0), (0, 1), (0, 2), (0, 3), (1, 0)]
+    for _, draw, channels in first[2:5]:
+        assert draw > 0 and len(set(channels)) == 5 and set(channels) <= set(range(5, 30))
+    assert any((one[2] != other[2]).any() for one, other in zip(first[2:5], second[2:5], strict=True))
 
 
 def resized(logits: Tensor, model: DualAttention) -> Tensor:
@@ -258,6 +269,10 @@ def test_a_photograph_is_studied_as_crops_of_the_trainings_size(tmp_path: Path) 
         table = channel_groups(checkpoint, first_scenes(), groups=2)["channel_concentration"]
         assert table.set_index(["form", "factor"]).loc[("paper", 1.0), "positions"] == positions
     assert training_crop(of(small_model())) is None
+    for broken in ("{", "{}", '{"fields": {"crop": 3}}'):
+        (tmp_path / "run" / "config.json").write_text(broken)
+        with pytest.raises(AnalysisError, match=r"config.json does not say what crop"):
+            training_crop(checkpoint)
 
 
 def test_crops_cover_the_image_and_keep_the_labels_with_the_features() -> None:

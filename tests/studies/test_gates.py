@@ -146,7 +146,8 @@ def test_the_second_gate_is_the_control(second: Checkpoint) -> None:
         assert observed.effect and judge(observed.effect, 1.0, observed.control)[0] == "control failed"
     controls = [one.control for key, one in found.items() if key[1] == "observed" and key[0] != "all" and one.control]
     assert found["all", "observed"].control == max(controls, key=lambda control: control.high)
-    assert all(found[name, "intervention"].control for name in second.classes)
+    measured = [found[name, "intervention"] for name in second.classes if found[name, "intervention"].effect]
+    assert len(measured) > 1 and all(one.control for one in measured)  # the others are in fewer than six blocks
 
 
 def test_claims_of_the_demo(last: Checkpoint) -> None:

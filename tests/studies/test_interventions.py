@@ -50,7 +50,8 @@ def of(rule: Rule, dataset: Dataset) -> tuple[PlantedBranches, Donors]:
 
 def rows_of(maps: Maps, sample: Sample, donors: Donors) -> pd.DataFrame:
     assert sample.label is not None
-    return intervention_rows(maps, sample, sample.label, CLASSES, donors)
+    footprint = footprints(sample.objects, maps)
+    return intervention_rows(maps, sample, sample.label, CLASSES, donors, footprint)
 
 
 def measured(rule: Rule, dataset: Dataset) -> pd.DataFrame:
@@ -71,7 +72,7 @@ def test_the_ious_are_those_of_interventions_on_the_tap() -> None:
     maps = see_maps(model, sample.image)
     table = rows_of(maps, sample, NOBODY)
     footprint = footprints(sample.objects, maps)
-    owner, own = owners(footprint), weights_inside(maps, footprint)
+    owner, own = owners(footprint), weights_inside(maps.weights, footprint)
 
     def iou(weights: np.ndarray) -> np.ndarray:
         def changed(tap: Tensor) -> Tensor:
@@ -92,7 +93,7 @@ def test_a_flattened_object_has_its_own_mean_everywhere() -> None:
     model, sample = PlantedBranches("ignore"), scenes(1)[0]
     maps = see_maps(model, sample.image)
     footprint = footprints(sample.objects, maps)
-    owner, own = owners(footprint), weights_inside(maps, footprint)
+    owner, own = owners(footprint), weights_inside(maps.weights, footprint)
     flat = flattened(maps.weights, owner, own)
     untouched = torch.from_numpy(owner == 0).view(maps.grid)
     assert torch.equal(flat[:, untouched], maps.weights[:, untouched])
@@ -183,7 +184,7 @@ def test_an_image_takes_one_forward_and_every_eighth_one_more(n_images: int) -> 
 def test_the_whole_study_has_its_tables_and_measures_its_claims() -> None:
     val = open_dataset("shapes", "val")
     result = object_scale(demo(), dataclasses.replace(val, items=val.items[:8]), probed_images=8)
-    rows = {"objects", "objects_redrawn", "shapley", "object_interventions", "probe"}
+    rows = {"objects", "objects_redrawn", "objects_by_head", "shapley", "object_interventions", "probe"}
     names = {*rows, "size_bins", "interventions"}
     assert set(result.tables) == names
     assert all({*IDENTITY, "block"} <= set(result[name]) for name in names)

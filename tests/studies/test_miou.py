@@ -50,6 +50,20 @@ def test_a_difference_is_in_points_and_paired() -> None:
     assert difference(conditions(), "condition", "good", "half", "a").effect == pytest.approx(50)
 
 
+def test_blocks_without_a_class_do_not_count_for_it() -> None:
+    table, label = conditions(), np.array([[0, 0, 0, 0]])
+    without = [
+        {"seed": 0, "image": f"{b}", "block": f"{b}", "condition": name, **confusion_rows(label, label, CLASSES)}
+        for b in range(8, 12)
+        for name in ("good", "half")
+    ]
+    table = pd.concat([table, pd.DataFrame(without)], ignore_index=True)
+    of = {name: difference(table, "condition", "good", "half", name) for name in ("a", "b")}
+    assert (of["a"].n_blocks, of["b"].n_blocks) == (12, 8)
+    with pytest.raises(AnalysisError, match="0 blocks with objects"):
+        difference(table, "condition", "good", "half", "c")
+
+
 def test_conditions_that_do_not_pair_are_refused() -> None:
     with pytest.raises(AnalysisError, match="there are: good, half"):
         difference(conditions(), "condition", "good", "best")

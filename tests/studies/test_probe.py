@@ -114,7 +114,7 @@ def test_every_kind_has_its_factors(following: pd.DataFrame) -> None:
 def test_the_untouched_image_has_the_weights_of_the_objects_table(following: pd.DataFrame) -> None:
     model, sample = PlantedBranches("follow"), scenes(1)[0]
     maps = see_maps(model, sample.image)
-    expected = weights_inside(maps, footprints(sample.objects, maps))
+    expected = weights_inside(maps.weights, footprints(sample.objects, maps))
     untouched = following.query("image == @sample.name and kind == 'image' and factor == 1 and object > 0")
     np.testing.assert_allclose(untouched["weight_inside"].to_numpy().reshape(-1, 3), expected, atol=1e-6)
 

@@ -95,8 +95,12 @@ def test_a_footprint_gives_the_mean_of_the_enlarged_map(align_corners: bool, siz
     found = footprints(objects, maps)
     enlarged = resize(maps.weights[None], size, align_corners)[0].numpy()
     expected = [[float(m[numbers == k].mean()) for m in enlarged] for k in (1, 2, 3)]
-    np.testing.assert_allclose(weights_inside(maps, found), expected, atol=1e-6)
+    np.testing.assert_allclose(weights_inside(maps.weights, found), expected, atol=1e-6)
     np.testing.assert_allclose(found.sum(axis=1), np.bincount(numbers.ravel())[1:])
+
+
+def inside(maps: Maps, sample: Sample) -> np.ndarray:
+    return weights_inside(maps.weights, footprints(sample.objects, maps))
 
 
 def test_what_is_seen_is_what_the_model_computes() -> None:
@@ -106,7 +110,7 @@ def test_what_is_seen_is_what_the_model_computes() -> None:
     maps = see_maps(model, sample.image)
     theirs = predict(model, sample.image).argmax(dim=0).numpy()
     assert (maps.prediction(maps.fused(maps.weights)) == theirs).mean() > 0.9999
-    rows = shapley_rows(maps, sample, CLASSES)
+    rows = shapley_rows(maps, sample, CLASSES, inside(maps, sample))
     assert list(rows) == ["image", "object", "class", "scale", "value", "weight_inside"]
     assert rows["weight_inside"].sum() == pytest.approx(1)
 
@@ -134,7 +138,7 @@ def planted(rule: str, n_images: int = 60, seed: int = 0) -> pd.DataFrame:
         image = np.zeros((40, 60, 3), np.uint8)
         sample = Sample(f"{i}", image, label, f"{i}", f"{i}", numbers, frozenset({2}))
         sample.__dict__["objects"] = objects
-        tables.append(shapley_rows(maps, sample, CLASSES).assign(block=f"{i // 2}"))
+        tables.append(shapley_rows(maps, sample, CLASSES, inside(maps, sample)).assign(block=f"{i // 2}"))
     return pd.concat(tables, ignore_index=True).assign(seed=0, checkpoint="planted")
 
 

@@ -1,15 +1,17 @@
 """Pass 2, the intervention: a group's channels are replaced by their means, after the module; what is lost, and where?
 
-Photographs enter whole, as they do where IoU is reported. Random sets of as many live channels are replaced likewise.
+Photographs enter whole, as they do where IoU is reported. Random sets of as many live channels outside of the group are
+replaced likewise, drawn anew for each photograph: a few sets for all would be a few accidents. What they lose is one
+IoU, of the counts of all draws together. A group of more than half of the live channels has no such set.
 The convolution after the module is linear, so that each replacement costs a convolution of the replaced channels alone,
 and not a forward.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -24,8 +26,10 @@ from analysis.studies.channel_groups.selectivity import labels_of
 from analysis.studies.miou import INTERSECTION, UNION, class_names, confusion_rows
 from analysis.studies.study import Rows
 
+#: Group, draw (0: the group itself) and channels.
+Replaced = tuple[int, int, np.ndarray]
 WHOLE = -1  # the "group" of the rows where nothing is replaced
-_RANDOM = 3  # random sets for each group
+_RANDOM = 3  # random sets for each group and photograph
 
 
 @dataclass(eq=False)
@@ -45,7 +49,8 @@ class Ablation:
         """``channel_ablation``: a row for each replacement; draw 0 is the group, others are random sets of its size."""
         label = labels_of(sample.label, sample.name)
         rows = []
-        for (group, draw, _), logits in zip(self._replaced, self.logits(sample), strict=True):
+        replaced = self.replaced(sample)
+        for (group, draw, _), logits in zip(replaced, self.logits(sample, replaced), strict=True):
             logits = resize(logits.float(), label.shape, self.model.spec.input.align_corners)
             prediction = logits[0].cpu().numpy().argmax(axis=0)  # four times as fast as torch's along this axis
             counts = confusion_rows(prediction, label, self.classes)
@@ -54,8 +59,8 @@ class Ablation:
         return {"channel_ablation": pd.DataFrame(rows)}
 
     @torch.no_grad()
-    def logits(self, sample: Sample) -> Iterator[Tensor]:
-        """The model's logits ``[1, K, h, w]``, first as they are, then for every replacement."""
+    def logits(self, sample: Sample, replaced: Sequence[Replaced]) -> Iterator[Tensor]:
+        """The model's logits ``[1, K, h, w]`` for every replacement."""
         model = self.model
         image = to_input(sample.image, model.spec.input).to(next(model.parameters()).device)
         shared = model.backbone(image)
@@ -64,19 +69,19 @@ class Ablation:
         convolution, rest = model.channel_out[0], model.channel_out[1:]
         change = features.new_tensor(self.means).view(1, -1, 1, 1) - features
         whole = convolution(features)
-        for _, _, channels in self._replaced:
+        for _, _, channels in replaced:
             changed = whole + _partly(convolution, change, channels)
             yield model.classifier(position + rest(changed))
 
-    @cached_property
-    def _replaced(self) -> list[tuple[int, int, np.ndarray]]:
-        """Group, draw and channels of every replacement."""
-        group, rng = np.asarray(self.group), np.random.default_rng(0)
-        alive = np.flatnonzero(self.alive)
-        found = [(WHOLE, 0, np.zeros(0, int))]
+    def replaced(self, sample: Sample) -> list[Replaced]:
+        """Every replacement in one photograph, whose name seeds the draws; first nothing."""
+        rng = np.random.default_rng(zlib.crc32(sample.name.encode()))
+        group, alive = np.asarray(self.group), np.asarray(self.alive)
+        found: list[Replaced] = [(WHOLE, 0, np.zeros(0, int))]
         for g in range(len(self.group_class)):
-            own = np.flatnonzero(group == g)
-            drawn = [np.sort(rng.choice(alive, len(own), replace=False)) for _ in range(_RANDOM)]
+            own, others = np.flatnonzero(group == g), np.flatnonzero(alive & (group != g))
+            draws = _RANDOM if len(others) >= len(own) else 0
+            drawn = [np.sort(rng.choice(others, len(own), replace=False)) for _ in range(draws)]
             found += [(g, draw, channels) for draw, channels in enumerate([own, *drawn])]
         return found
 
@@ -100,12 +105,12 @@ def counted(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def drops(table: pd.DataFrame) -> pd.DataFrame:
-    """IoU lost over all images, group × class: ``iou_drop`` and, mean over random sets, ``iou_drop_random``; points."""
-    sums = table.groupby(["group", "draw"], as_index=False).sum(numeric_only=True)
+    """IoU lost over all images, group × class: ``iou_drop`` and, of random sets, ``iou_drop_random``; points."""
+    sums = table.assign(draw=table["draw"] > 0).groupby(["group", "draw"], as_index=False).sum(numeric_only=True)
     both, either = counted(sums)
     iou = np.divide(both, either, out=np.full(both.shape, np.nan), where=either > 0)
     lost = pd.DataFrame(100 * (iou[sums["group"] == WHOLE] - iou), columns=class_names(table))
-    long = lost.assign(group=sums["group"], random=sums["draw"] > 0).melt(["group", "random"], var_name="class")
+    long = lost.assign(group=sums["group"], random=sums["draw"]).melt(["group", "random"], var_name="class")
     wide = long[long["group"] != WHOLE].pivot_table("value", ["group", "class"], "random", dropna=False)
     wide = wide.rename(columns={False: "iou_drop", True: "iou_drop_random"}).rename_axis(columns=None)
     return wide.reindex(columns=["iou_drop", "iou_drop_random"]).reset_index()

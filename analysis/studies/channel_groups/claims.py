@@ -21,7 +21,7 @@ from analysis.studies.channel_groups.effects import (
 )
 from analysis.studies.channel_groups.sums import PATHS
 from analysis.studies.measured import Evidence, Measured
-from analysis.studies.miou import miou
+from analysis.studies.miou import miou, with_class
 from analysis.studies.pairing import family
 
 SOURCE = "Fu §3.3, user question"
@@ -72,27 +72,52 @@ def class_channels(channel_sums: pd.DataFrame, channel_ablation: pd.DataFrame) -
     sums = channel_sums.reset_index(drop=True)
     related, selective = OfSums(relation), OfSums(selectivity_change)
     rows = [_beyond(sums, related.of(i), name) for i, name in names]
+    rows = [dataclasses.replace(one, reason="; ".join(filter(None, (one.reason, _resolution(sums))))) for one in rows]
     ablated = group_ablations(channel_ablation, [name for _, name in names])
     rows += [*ablated, *(_observed(_RELATION, sums, related.of(i), name) for i, name in names)]
     rows += [_observed(_SELECTIVITY, sums, selective.of(i), name) for i, name in names]
     return [*rows, _observed(_AGREEMENT, sums, OfSums(agreement_change).of(0), "all")]
 
 
+def _resolution(sums: pd.DataFrame) -> str:
+    """A remark where rows are not as they were in training."""
+    whole = sums.loc[sums["crop"] == "whole", "checkpoint"].unique()
+    if not len(whole):
+        return ""
+    return f"nothing beside {whole[0]} says at what resolution it was trained: on whole images rows of affinity differ"
+
+
 def group_ablations(table: pd.DataFrame, names: Sequence[str]) -> list[Measured]:
     """The intervention, of a table ``channel_ablation``: a row for each of ``names``, ``all`` or a class."""
     images = per_image(table)
-    groups = table.groupby("checkpoint", sort=False)["class"].unique()
-    return [_ABLATION.row(name, _lacking(groups, name) or _try(images, Ablated(name))) for name in names]
+    by_checkpoint = table.groupby("checkpoint", sort=False)
+    groups = [(str(checkpoint), of.groupby("class")["draw"].max()) for checkpoint, of in by_checkpoint]
+    return [
+        _ABLATION.row(name, _lacking(groups, name) or _try(_with_class(images, name), Ablated(name))) for name in names
+    ]
 
 
-def _lacking(groups: pd.Series, name: str) -> str:
-    """Why a class cannot be ablated: a checkpoint without a group for it, of ``groups``, the classes of each."""
-    there = {checkpoint: {one for one in found if name in ("all", one)} - {""} for checkpoint, found in groups.items()}
-    without = next((checkpoint for checkpoint, found in there.items() if not found), None)
-    if without is None:
-        return ""
-    what = "comes back in other stretches of images" if name == "all" else f"is most selective for {name}"
-    return f"no group of channels of {without} {what}"
+def _with_class(images: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The rows of the blocks that have the class: others say nothing of it."""
+    if name == "all":
+        return images
+    union = [either[names.index(name)] for names, either in zip(images["names"], images["either"], strict=True)]
+    return with_class(images, pd.Series(union, images.index))
+
+
+def _lacking(groups: list[tuple[str, pd.Series]], name: str) -> str:
+    """Why a class cannot be ablated: a checkpoint without a group for it, or without random sets beside that group.
+
+    ``groups``: of each checkpoint the number of the last draw, by class.
+    """
+    for checkpoint, draws in groups:
+        mine = draws.drop("", errors="ignore") if name == "all" else draws[draws.index == name]
+        if mine.empty:
+            what = "comes back in other stretches of images" if name == "all" else f"is most selective for {name}"
+            return f"no group of channels of {checkpoint} {what}"
+        if mine.max() == 0:
+            return f"more than half of the live channels of {checkpoint} are in that group: none to compare it with"
+    return ""
 
 
 def _classes(sums: pd.DataFrame) -> tuple[str, ...]:

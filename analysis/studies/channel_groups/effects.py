@@ -2,13 +2,14 @@
 
 Groups and classes never come from the same blocks: each measure is a mean over random halvings of the blocks, once
 with the one and once with the other half in each part. A block that is left out is left out of everything: clustering,
-classes and affinity are made anew. Rows of two checkpoints of a seed (block folds) are measured apart, as channel 5 of
-the one has nothing to do with channel 5 of the other, and averaged by their weights.
+classes and affinity are made anew; only which channels live is asked once, of all. Rows of two checkpoints of a seed
+(block folds) are measured apart, as channel 5 of the one has nothing to do with channel 5 of the other, and averaged by
+their weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -198,20 +199,25 @@ class Ablated:
 
     def _contrast(self, rows: pd.DataFrame, weights: Weights) -> np.ndarray:
         done, names = list(rows["done"].iloc[0]), list(rows["names"].iloc[0])
-        iou = 100 * _iou(rows, weights).reshape(len(weights), len(done), len(names))
-        groups = {group: c for group, _, c in done if group != WHOLE and self.class_ in ("all", c)}
+        counts = [
+            (weights @ np.stack(list(rows[name]))).reshape(len(weights), len(done), len(names))
+            for name in ("both", "either")
+        ]
+        whole = _iou(counts, [done.index((WHOLE, 0, ""))])
         contrasts = []
-        for group, of_class in groups.items():
-            mine = [q for q, (other, _, _) in enumerate(done) if other == group]  # the group, then its random sets
-            lost = iou[:, [done.index((WHOLE, 0, ""))]] - iou[:, mine]
-            own, *random = (_own_less_others(one, names.index(of_class)) for one in np.moveaxis(lost, 1, 0))
-            contrasts.append(own - np.mean(random, axis=0))
+        for group, of_class in {group: c for group, draw, c in done if draw > 0 and self.class_ in ("all", c)}.items():
+            at = [q for q, (other, _, _) in enumerate(done) if other == group]  # the group, then its random sets
+            own, random = (
+                _own_less_others(whole - _iou(counts, mine), names.index(of_class)) for mine in (at[:1], at[1:])
+            )
+            contrasts.append(own - random)
         return _mean(np.array(contrasts).reshape(-1, len(weights)))
 
 
-def _iou(rows: pd.DataFrame, weights: Weights) -> np.ndarray:
-    both, either = (weights @ np.stack(list(rows[name])) for name in ("both", "either"))
-    return np.divide(both, either, out=np.full(both.shape, np.nan), where=either > 0)
+def _iou(counts: Sequence[np.ndarray], done: list[int]) -> np.ndarray:
+    """IoU in per cent, ``[R, K]``, of what some replacements count together; ``counts`` ``[R, replacements, K]``."""
+    both, either = (one[:, done].sum(axis=1) for one in counts)
+    return 100 * np.divide(both, either, out=np.full(both.shape, np.nan), where=either > 0)
 
 
 def _own_less_others(lost: np.ndarray, c: int) -> np.ndarray:

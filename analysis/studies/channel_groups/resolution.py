@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from analysis.checkpoints import Checkpoint
+from analysis.errors import AnalysisError
 
 
 def training_crop(checkpoint: Checkpoint) -> tuple[int, int] | None:
@@ -20,7 +21,13 @@ def training_crop(checkpoint: Checkpoint) -> tuple[int, int] | None:
     file = checkpoint.home / "config.json"
     if checkpoint.origin.get("source") != "this project" or not file.is_file():
         return None
-    height, width = json.loads(file.read_text(encoding="utf-8"))["fields"]["crop"]
+    try:
+        height, width = json.loads(file.read_text(encoding="utf-8"))["fields"]["crop"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise AnalysisError(
+            f"{file} does not say what crop the run was trained on ({type(error).__name__}: {error}); "
+            "restore it, or move it away to study whole images"
+        ) from error
     return height, width
 
 

@@ -138,6 +138,7 @@ class ChannelSums:
             "form": self.cam.form,
             "projections": len(self.cam.projections) > 0,
             "gate": self.cam.gate.item(),
+            "crop": "whole" if self.crop is None else "{} x {}".format(*self.crop),
         }
 
     @torch.no_grad()

@@ -46,11 +46,10 @@ def gates(checkpoint: Checkpoint, dataset: Dataset, out: Path | None = None) -> 
     (relative, before anything is at 0), and the intersections and unions of every class with those gates at 0.
     AnalysisError: no DANet; a data set without labels or with other classes.
     """
-    result = run(Gates(checkpoint, dataset), checkpoint, dataset, out)
     history = checkpoint.home / "history.parquet"
-    if gates_of(checkpoint.model) and history.is_file():
-        return result.plus({"movements": movements(read_table(history))})
-    return result
+    moved = movements(read_table(history)) if gates_of(checkpoint.model) and history.is_file() else None
+    result = run(Gates(checkpoint, dataset), checkpoint, dataset, out)
+    return result if moved is None else result.plus({"movements": moved})
 
 
 def gates_of_series(folder: Path, dataset: Dataset, out: Path | None = None, device: str = "cpu") -> Result:

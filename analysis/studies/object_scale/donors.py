@@ -71,7 +71,7 @@ class _Donating:
         if not len(sample.objects):
             return {}
         maps = see_maps(self.model, sample.image)
-        weights = weights_inside(maps, footprints(sample.objects, maps))
+        weights = weights_inside(maps.weights, footprints(sample.objects, maps))
         return {
             "donors": pd.DataFrame(weights, columns=self.model.branches).assign(**{"class": sample.objects.classes})
         }

@@ -8,7 +8,8 @@ One such head has an effect of size, of either sign, because what it reads diffe
 to +0.25, the trained head's being -0.08). So the control is the mean weight of many, each with its mirror image, whose
 logits are high where its own are low. What is linear in the logits is gone then. What stays is what the softmax makes
 of positions at which any head's logits are extreme, more often inside large objects: +0.02 to +0.03 on CamVid, of all
-classes. That must lie within delta, or the measure finds size in heads that do not know it.
+classes. That must lie within delta, or the measure finds size in heads that do not know it. How far the single heads
+reach is kept beside it (:mod:`.chance`): a trained head's effect may be real and yet owed to no training.
 """
 
 from __future__ import annotations
@@ -54,14 +55,15 @@ def redrawn_heads(model: ScaleAttention) -> nn.Sequential:
 
 @torch.no_grad()
 def redrawn_weights(heads: nn.Module, inputs: Tensor, trained: Tensor) -> Tensor:
-    """Mean weights ``[1, S, h, w]`` of heads and their mirror images, from what the trained head read ``[1, C, h, w]``.
+    """Weights ``[2 HEADS, S, h, w]`` of heads and of their mirror images, from what the trained head read,
+    ``[1, C, h, w]``.
 
     ``trained``: its weights ``[1, S, h, w]``, whose logits give the mean and the spread over positions.
     """
     mean, spread, _ = _standardised(trained.clamp_min(_SMALLEST).log())
     pattern = _standardised(heads(inputs).float().view(-1, *trained.shape[1:]))[2]
     mirrored = torch.cat([mean + spread * pattern, mean - spread * pattern])
-    return mirrored.softmax(dim=1).mean(dim=0, keepdim=True)
+    return mirrored.softmax(dim=1)
 
 
 def _standardised(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from analysis.datasets.sample import Sample
 from analysis.evaluation import RING
-from analysis.measures import object_iou
+from analysis.measures import ObjectIoU
 from analysis.statistics import Estimate, estimate, mean
 from analysis.studies.measured import Measured
 from analysis.studies.object_scale.by_class import Question
 from analysis.studies.object_scale.donors import Donors
-from analysis.studies.object_scale.maps import Maps, footprints, weights_inside
+from analysis.studies.object_scale.maps import Maps, weights_inside
 from analysis.studies.object_scale.shapley import SOURCE
 from analysis.views import branch_labels
 
@@ -53,21 +53,23 @@ def flattened(weights: Tensor, owner: np.ndarray, given: np.ndarray) -> Tensor:
 
 
 def intervention_rows(
-    maps: Maps, sample: Sample, label: np.ndarray, classes: tuple[str, ...], donors: Donors
+    maps: Maps,
+    sample: Sample,
+    label: np.ndarray,
+    classes: tuple[str, ...],
+    donors: Donors,
+    footprint: sparse.csr_array,
 ) -> pd.DataFrame:
-    """The table ``object_interventions`` of one labelled image, from the maps of one forward.
+    """The table ``object_interventions`` of one labelled image, from the maps of a forward and the footprints on them.
 
     A row per object and intervention, with claim, area (pixels), cells (of the maps), iou and iou_baseline in 0..1 as
     :func:`analysis.measures.object_iou` has them. ``shuffled`` is the mean over as many donors as an object is given,
     and left out for objects that have none.
     """
-    footprint = footprints(sample.objects, maps)
-    owner, own = owners(footprint), weights_inside(maps, footprint)
-    ious = {
-        name: object_iou(maps.prediction(fused), label, sample.objects, RING)
-        for name, fused in _fused(maps, owner, own)
-    }
-    ious[SHUFFLED] = _shuffled_iou(maps, sample, label, owner, own, donors.given_to(sample))
+    owner, own = owners(footprint), weights_inside(maps.weights, footprint)
+    iou = ObjectIoU(label, sample.objects, RING)
+    ious = {name: iou(maps.prediction(fused)) for name, fused in _fused(maps, owner, own)}
+    ious[SHUFFLED] = _shuffled_iou(maps, iou, owner, own, donors.given_to(sample))
     return _per_object(maps, sample, classes, ious)
 
 
@@ -80,14 +82,12 @@ def _fused(maps: Maps, owner: np.ndarray, own: np.ndarray) -> Iterator[tuple[str
         yield f"{label} only", maps.fused(flattened(maps.weights, owner, np.tile(one, (len(own), 1))))
 
 
-def _shuffled_iou(
-    maps: Maps, sample: Sample, label: np.ndarray, owner: np.ndarray, own: np.ndarray, given: np.ndarray
-) -> np.ndarray:
+def _shuffled_iou(maps: Maps, iou: ObjectIoU, owner: np.ndarray, own: np.ndarray, given: np.ndarray) -> np.ndarray:
     """Objects without a donor keep their own weights, and get no IoU."""
     ious = []
     for draw in given:
         fused = maps.fused(flattened(maps.weights, owner, np.where(np.isnan(draw), own, draw)))
-        ious.append(object_iou(maps.prediction(fused), label, sample.objects, RING))
+        ious.append(iou(maps.prediction(fused)))
     return np.where(np.isnan(given[0, :, 0]), np.nan, np.mean(ious, axis=0))
 
 

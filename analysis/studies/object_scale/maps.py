@@ -83,10 +83,10 @@ def footprints(objects: Objects, maps: Maps) -> sparse.csr_array:
     return sparse.coo_array(entries, shape=shape).tocsr()
 
 
-def weights_inside(maps: Maps, footprint: sparse.csr_array) -> np.ndarray:
-    """Mean weight over each object's pixels, float64 ``[n, S]``."""
+def weights_inside(weights: Tensor, footprint: sparse.csr_array) -> np.ndarray:
+    """Mean over each object's pixels of weights ``[S, h, w]`` on the CPU, float64 ``[n, S]``."""
     area = np.asarray(footprint.sum(axis=1)).reshape(-1, 1)
-    return (footprint @ maps.weights.flatten(1).T.numpy().astype(float)) / area
+    return (footprint @ weights.flatten(1).T.numpy().astype(float)) / area
 
 
 def _taps(n: int, cells: int, align_corners: bool) -> tuple[tuple[np.ndarray, np.ndarray], ...]:

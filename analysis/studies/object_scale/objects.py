@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from analysis.datasets.sample import Sample
 from analysis.evaluation import RING
@@ -37,7 +37,8 @@ Columns = dict[str, np.ndarray]  # a value a region [n], or a region and scale [
 class Forward:
     """Of one forward: ``prediction [H, W]``, and the weights of the heads on the photograph, each ``[S, H, W]``.
 
-    ``grid`` is the height and width of the weight map itself, ``maps`` what is on it.
+    ``grid`` is the height and width of the weight map itself, ``maps`` what is on it, ``heads [H, S, h, w]`` the
+    weights of single heads that learnt nothing, whose mean the second of ``weights`` is.
     """
 
     prediction: np.ndarray
@@ -45,6 +46,7 @@ class Forward:
     grid: tuple[int, ...]
     align_corners: bool
     maps: Maps
+    heads: Tensor
 
     @property
     def cell(self) -> int:
@@ -109,10 +111,13 @@ class ObjectScale:
         with capture(self.model, *{*tap_names(self.model), *inputs}) as taps:
             prediction = predict(self.model, sample.image).max(dim=0).indices.cpu().numpy()  # not argmax: slow
         trained = taps["scale.weights"].float()
-        redrawn = redrawn_weights(self.heads, torch.cat([taps[name] for name in inputs], dim=1), trained)
+        heads = redrawn_weights(self.heads, torch.cat([taps[name] for name in inputs], dim=1), trained)
+        redrawn = heads.mean(dim=0, keepdim=True)
         size, align = sample.image.shape[:2], spec.input.align_corners
         on_photograph = tuple(resize(w, size, align)[0].cpu().numpy() for w in (trained, redrawn))
-        return Forward(prediction, on_photograph, trained.shape[-2:], align, maps_of(self.model, taps, size))
+        return Forward(
+            prediction, on_photograph, trained.shape[-2:], align, maps_of(self.model, taps, size), heads.cpu()
+        )
 
 
 def _geometry(regions: Regions, grid: tuple[int, ...]) -> Columns:

@@ -23,7 +23,7 @@ from analysis.models.resize import resize
 from analysis.statistics import Estimate, Weights, estimate, rank_correlation, shuffled
 from analysis.studies.measured import Measured
 from analysis.studies.object_scale.by_class import Question
-from analysis.studies.object_scale.maps import Maps, footprints, weights_inside
+from analysis.studies.object_scale.maps import Maps
 
 #: Of a rank correlation, for weights-matter.
 SMALLEST_EFFECT = 0.1
@@ -66,11 +66,10 @@ def shapley_values(values: Tensor) -> Tensor:
     return result
 
 
-def shapley_rows(maps: Maps, sample: Sample, classes: tuple[str, ...]) -> pd.DataFrame:
-    """One row per object and scale: image, object, class, scale, value (nats), weight_inside."""
+def shapley_rows(maps: Maps, sample: Sample, classes: tuple[str, ...], weight: np.ndarray) -> pd.DataFrame:
+    """One row per object and scale: image, object, class, scale, value (nats), weight_inside; ``weight [n, S]``."""
     objects = sample.objects
     value = shapley_values(coalition_values(maps, objects)).T.numpy()
-    weight = weights_inside(maps, footprints(objects, maps))
     n, n_scales = value.shape
     return pd.DataFrame(
         {

@@ -14,9 +14,11 @@ from analysis.datasets.shapes import read_shapes
 from analysis.errors import AnalysisError
 from analysis.studies.measured import Measured
 from analysis.studies.object_scale import effects
+from analysis.studies.object_scale.chance import compared_to_chance, head_rows
 from analysis.studies.object_scale.donors import Donors, find_donors
 from analysis.studies.object_scale.head import attending
 from analysis.studies.object_scale.interventions import intervention_rows, weights_matter_intervened
+from analysis.studies.object_scale.maps import footprints, weights_inside
 from analysis.studies.object_scale.objects import ObjectScale
 from analysis.studies.object_scale.probe import Seed, probe_rows
 from analysis.studies.object_scale.probe_effects import large_objects_probed, small_objects_probed
@@ -31,8 +33,8 @@ PROBED_IMAGES = 32
 def object_scale(
     checkpoint: Checkpoint, dataset: Dataset, out: Path | None = None, probed_images: int = PROBED_IMAGES
 ) -> Result:
-    """Tables ``objects``, ``objects_redrawn``, ``shapley``, ``object_interventions`` and ``probe``, and the means by
-    size that follow from them, ``size_bins`` and ``interventions``.
+    """Tables ``objects``, ``objects_redrawn``, ``objects_by_head``, ``shapley``, ``object_interventions``,
+    ``probe``, and the means by size that follow from them, ``size_bins`` and ``interventions``.
 
     An image takes one forward, and every eighth one more (:mod:`donors`). Of ``probed_images`` images, evenly spaced,
     two objects are resized, ten forwards each, and zooms of the whole take four; with 0 there is no table ``probe``.
@@ -67,8 +69,13 @@ class Whole:
         model, classes, seen = self.observed.model, self.observed.classes, self.observed.see(sample)
         tables = self.observed.rows(sample, sample.label, seen)
         if len(sample.objects):
-            tables["shapley"] = shapley_rows(seen.maps, sample, classes)
-            tables["object_interventions"] = intervention_rows(seen.maps, sample, sample.label, classes, self.donors)
+            footprint = footprints(sample.objects, seen.maps)
+            inside = weights_inside(seen.maps.weights, footprint)
+            tables["shapley"] = shapley_rows(seen.maps, sample, classes, inside)
+            tables["object_interventions"] = intervention_rows(
+                seen.maps, sample, sample.label, classes, self.donors, footprint
+            )
+            tables["objects_by_head"] = head_rows(seen.heads, sample, model.spec.scales, footprint)
         if sample.name in self.probed:
             scene = self.scenes.get(sample.name)
             tables["probe"] = probe_rows(model, sample, sample.label, classes, seen.maps, scene)
@@ -76,18 +83,25 @@ class Whole:
 
 
 def small_objects(
-    objects: pd.DataFrame, objects_redrawn: pd.DataFrame | None = None, probe: pd.DataFrame | None = None
+    objects: pd.DataFrame,
+    objects_redrawn: pd.DataFrame | None = None,
+    probe: pd.DataFrame | None = None,
+    objects_by_head: pd.DataFrame | None = None,
 ) -> list[Measured]:
-    """Observed, as :func:`effects.small_objects` has it, and with ``probe`` the object probe."""
-    observed = effects.small_objects(objects, objects_redrawn)
+    """Observed, as :func:`effects.small_objects` has it, with ``objects_by_head`` against chance (:mod:`.chance`), and
+    with ``probe`` the object probe."""
+    observed = compared_to_chance(effects.small_objects(objects, objects_redrawn), objects, objects_by_head, side=1)
     return observed if probe is None else [*observed, *small_objects_probed(probe)]
 
 
 def large_objects(
-    objects: pd.DataFrame, objects_redrawn: pd.DataFrame | None = None, probe: pd.DataFrame | None = None
+    objects: pd.DataFrame,
+    objects_redrawn: pd.DataFrame | None = None,
+    probe: pd.DataFrame | None = None,
+    objects_by_head: pd.DataFrame | None = None,
 ) -> list[Measured]:
-    """Observed, as :func:`effects.large_objects` has it, and with ``probe`` the object probe."""
-    observed = effects.large_objects(objects, objects_redrawn)
+    """The mirror of :func:`small_objects`; see :func:`effects.large_objects`."""
+    observed = compared_to_chance(effects.large_objects(objects, objects_redrawn), objects, objects_by_head, side=-1)
     return observed if probe is None else [*observed, *large_objects_probed(probe)]
 
 

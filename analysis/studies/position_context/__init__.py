@@ -37,7 +37,7 @@ from analysis.studies.position_context.rows import Projected, RowSums, row_sums
 from analysis.studies.position_context.tables import Queries
 from analysis.studies.study import Result, Rows, run
 
-REDRAWN_ROWS = 4  # the control visits the queries of one grid row in so many
+CONTROL_ROWS = 4  # the controls visit the queries of one grid row in so many
 _TAPS = ("position.query", "position.key", "position.value", "position.features", "position.attended")
 
 __all__ = ["PositionContext", "position_context", "same_class_context"]
@@ -51,7 +51,8 @@ def position_context(
     ``position_context``: image, class (of the query), queries; means over the queries of same_class_mass, base_rate
     (share of the class among the keys), distance_matched_rate (own mass if at each distance the mass lay on keys
     whatever their class) and far_mass (what there was to divide; keys beyond two cells, not ignored); effective_cells
-    (exp of a row's entropy, of ``cells``), mean_distance (cells); redrawn_*: the control, over redrawn_queries.
+    (exp of a row's entropy, of ``cells``), mean_distance (cells). Over control_queries of them the same rates of two
+    controls: redrawn_*, query and key convolutions drawn anew, and fixed_*, all queries the image's mean query.
     ``position_context_distance``: image x class x band, (distance_low, distance_high] cells.
     ``position_context_size``: image x class x size_bin, COCO's by the area of the query's object.
     ``position_context_iou``: image x intervention, intersections and unions; see :mod:`.removal`.
@@ -79,8 +80,10 @@ class PositionContext:
         paths = run_paths(dual_model(self.checkpoint.model), sample.image, _TAPS)
         corners, classes = paths.model.spec.input.align_corners, self.dataset.classes
         cells = labels_on(label, _grid(paths), len(classes), corners)
-        trained, redrawn, visited = self._visited(paths, cells, zlib.crc32(sample.name.encode()))
-        queries = Queries.of(cells, classes, trained, redrawn, visited)
+        seed = zlib.crc32(sample.name.encode())
+        visited = range(seed % min(len(cells), CONTROL_ROWS), len(cells), CONTROL_ROWS)
+        trained, controls = self._visited(paths, cells, visited, seed)
+        queries = Queries.of(cells, classes, trained, controls, visited)
         tables = {
             "position_context": queries.by_class(),
             "position_context_distance": queries.by_distance(trained.by_ring.cpu().numpy()),
@@ -90,16 +93,18 @@ class PositionContext:
             tables["position_context_iou"] = pd.DataFrame(self._arms(paths, trained, label))
         return {name: _with_image(table, sample.name) for name, table in tables.items()}
 
-    def _visited(self, paths: Paths, cells: np.ndarray, seed: int) -> tuple[RowSums, RowSums, range]:
-        """Sums over all trained rows, and over those of the control, which are of the grid rows in the range."""
+    def _visited(
+        self, paths: Paths, cells: np.ndarray, visited: range, seed: int
+    ) -> tuple[RowSums, dict[str, RowSums]]:
+        """Sums over all trained rows, and over those of each control, which are of the grid rows ``visited``."""
         query, key, value, features, attended = (paths.taps[name][0].float() for name in _TAPS)
         h, w = cells.shape
         labels, grid, n_classes = Labels.of(cells, query.device), rings(h, w, query.device), len(self.dataset.classes)
         values = (value, attended) if self.interventions else ()
         trained = row_sums(Projected(query, key, *values), labels, grid, n_classes, range(h))
-        visited = range(seed % min(h, REDRAWN_ROWS), h, REDRAWN_ROWS)
-        redrawn = row_sums(_redrawn(paths.model, features, seed), labels, grid, n_classes, visited)
-        return trained, redrawn, visited
+        everywhere = query.mean(dim=(1, 2), keepdim=True).expand_as(query)
+        controls = {"redrawn": _redrawn(paths.model, features, seed), "fixed": Projected(everywhere, key)}
+        return trained, {name: row_sums(one, labels, grid, n_classes, visited) for name, one in controls.items()}
 
     def _arms(self, paths: Paths, trained: RowSums, label: np.ndarray) -> Iterator[dict[str, object]]:
         """Intersections and unions of every class as trained, and after each removal."""

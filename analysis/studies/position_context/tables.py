@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pandas as pd
@@ -30,13 +30,18 @@ class Queries:
 
     @classmethod
     def of(
-        cls, cells: np.ndarray, classes: Sequence[str], trained: RowSums, redrawn: RowSums, visited: range
+        cls,
+        cells: np.ndarray,
+        classes: Sequence[str],
+        trained: RowSums,
+        controls: Mapping[str, RowSums],
+        visited: range,
     ) -> Queries:
-        """Numbers of the trained attention, and the two rates of the control as ``redrawn_...``."""
+        """Numbers of the trained attention, and the two rates of each control as ``<its name>_...``."""
         maps = {name: values.double().cpu().numpy() for name, values in trained.by_query.items()}
-        for name in _RATES:
-            maps[f"redrawn_{name}"] = np.full(cells.shape, np.nan)
-            maps[f"redrawn_{name}"][visited] = redrawn.by_query[name].double().cpu().numpy()
+        for (control, sums), name in product(controls.items(), _RATES):
+            maps[f"{control}_{name}"] = np.full(cells.shape, np.nan)
+            maps[f"{control}_{name}"][visited] = sums.by_query[name].double().cpu().numpy()
         return cls(cells, classes, maps)
 
     def there(self) -> list[int]:
@@ -72,6 +77,6 @@ class Queries:
         """Numbers of queries, and the mean of every map over them."""
         measured = {name: values[where & ~np.isnan(values)] for name, values in self.maps.items()}
         means = {name: float(values.mean()) if len(values) else np.nan for name, values in measured.items()}
-        redrawn = len(measured[f"redrawn_{_RATES[0]}"])
-        counts = {"queries": int(where.sum()), "redrawn_queries": redrawn, "cells": where.size}
+        control = len(measured[f"redrawn_{_RATES[0]}"])
+        counts = {"queries": int(where.sum()), "control_queries": control, "cells": where.size}
         return {"class": self.classes[c], **counts, **means}
