@@ -8,6 +8,7 @@ page = st.navigation(
     [
         st.Page("dashboard/look.py", title="Look", default=True),
         st.Page("dashboard/gates.py", title="Gates", url_path="gates"),
+        st.Page("dashboard/checkpoint.py", title="Checkpoint", url_path="checkpoint"),
     ],
     position="top",
 )

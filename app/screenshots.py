@@ -23,6 +23,8 @@ SHOTS = (
     ("look-shapes-dual", "", "data/demo/shapes-dual", {}),
     ("gates-shapes-dual", "gates", "data/demo/shapes-dual", {}),
     ("gates-of-a-scale-model", "gates", "data/demo/shapes-scale", {}),
+    ("checkpoint-camvid-scale", "checkpoint", "data/demo/camvid-scale", {}),
+    ("checkpoint-shapes-dual", "checkpoint", "data/demo/shapes-dual", {}),
     ("no-such-checkpoint", "", "data/demo/camvid-scael", {}),
 )
 
@@ -76,7 +78,7 @@ def settle(page: Page) -> None:
     """Wait until the page has run and its pictures are there, and make the window as high as the page."""
     page.wait_for_selector("[data-testid=stAppViewContainer]")
     done = "[data-testid=stApp][data-test-script-state=notRunning]"
-    page.wait_for_selector(f"{done} :is([data-testid=stAlert], hr)", timeout=120_000)
+    page.wait_for_selector(f"{done} :is([data-testid=stAlert], [data-testid=stExpander], hr)", timeout=120_000)
     page.wait_for_function(_DRAWN)
     height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
     page.set_viewport_size({"width": page.viewport_size["width"], "height": max(800, height)})  # ty: ignore

@@ -10,6 +10,7 @@ import streamlit as st
 
 from analysis.checkpoints import Checkpoint, open_checkpoint
 from analysis.datasets import Dataset, open_dataset
+from analysis.inspection import Inspection, inspect
 from analysis.models import Model
 from analysis.views import View, view
 
@@ -18,8 +19,22 @@ _FORWARD = threading.Lock()  # the hooks of one session's forward must not see a
 
 def opened_checkpoint(file: Path) -> Checkpoint:
     """The checkpoint of a file, opened again where the file has changed. AnalysisError as for ``open_checkpoint``."""
+    return _opened(str(file), _version(file))
+
+
+def inspected(file: Path) -> Inspection:
+    """What is in a checkpoint's file, read again where it has changed. AnalysisError as for ``inspect``."""
+    return _inspected(str(file), _version(file))
+
+
+def _version(file: Path) -> tuple[int, int] | None:
     stat = file.stat() if file.is_file() else None
-    return _opened(str(file), (stat.st_mtime_ns, stat.st_size) if stat else None)
+    return (stat.st_mtime_ns, stat.st_size) if stat else None
+
+
+@st.cache_resource(max_entries=8, show_spinner="Reading the file")
+def _inspected(file: str, version: tuple[int, int] | None) -> Inspection:
+    return inspect(file)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Opening the checkpoint")

@@ -11,6 +11,7 @@ from functools import partial
 from io import BytesIO
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 from matplotlib.axis import Axis
 from matplotlib.colors import same_color
@@ -78,6 +79,18 @@ def written(draw: Callable[[], Figure], kind: str, origin: str) -> bytes:
     with _DRAWING:
         draw().savefig(stream, format=kind, dpi=_DPI, bbox_inches="tight", metadata={_ORIGIN[kind]: origin})
     return stream.getvalue()
+
+
+def table(rows: pd.DataFrame, name: str, caption: str) -> None:
+    """A table that can be sorted, searched and saved as CSV, and its caption; all its text is shown as it is."""
+    st.dataframe(rows, hide_index=True, width="stretch", key=f"table {name}")
+    st.caption(plain(caption))
+
+
+def code(*lines: str) -> None:
+    """A fold with the lines that give what the page shows, in a notebook started in the same folder."""
+    with st.expander("Code", icon=":material/code:"):
+        st.code("\n".join(lines), language="python")
 
 
 def legend(classes: Sequence[str], palette: np.ndarray, present: Sequence[int], notes: Mapping[int, str]) -> None:

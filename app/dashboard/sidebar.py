@@ -23,19 +23,23 @@ SOURCES = ("data set", "bundled", "upload")
 
 
 def choose_checkpoint() -> Checkpoint:
-    """Pick a directory (or type a path) and a step of its series; the checkpoint is opened.
+    """Pick a file as :func:`choose_file` does; the checkpoint is opened.
 
     AnalysisError: nothing there, or what is there is no checkpoint of a known layout.
     """
+    checkpoint = opened_checkpoint(choose_file())
+    _forget_other_data(checkpoint)
+    return checkpoint
+
+
+def choose_file() -> Path:
+    """Pick a directory (or type a path) and a step of its series. AnalysisError: nothing there."""
     known = _directories()
     wanted = address.current().checkpoint or next((p for p in (*FIRST, *known) if p in known), "")
     path = _pick_or_type("Checkpoint", "checkpoint", known, wanted, "a checkpoint file or a run directory")
     if not path:
         raise AnalysisError(f"no checkpoint under {' or '.join(FOLDERS)} of this folder; type a path in the sidebar")
-    file = _choose_step(path, checkpoint_files(path))
-    checkpoint = opened_checkpoint(file)
-    _forget_other_data(checkpoint)
-    return checkpoint
+    return _choose_step(path, checkpoint_files(path))
 
 
 def choose_photograph(checkpoint: Checkpoint) -> Photograph | None:
