@@ -57,12 +57,13 @@ def miou(table: pd.DataFrame, weights: Weights) -> np.ndarray:
 def difference(table: pd.DataFrame, column: str, one: str, other: str, class_: str | None = None) -> Estimate:
     """mIoU of the rows whose ``column`` is ``one`` minus that of those with ``other``, in points, images paired.
 
-    ``class_``: the IoU of that class instead, over the blocks in which it is labelled or predicted: others say nothing,
-    and would count as blocks. AnalysisError: what :func:`side_by_side` and :func:`analysis.statistics.estimate` raise.
+    ``class_``: the IoU of that class instead, over the blocks in which it is labelled or, in any row of the table,
+    predicted: others say nothing, and would count as blocks. AnalysisError: what :func:`side_by_side` and
+    :func:`analysis.statistics.estimate` raise.
     """
     both = side_by_side(table, column, (one, other))
     if class_ is not None:
-        both = with_class(both, sum(both[f"{side}:{UNION}{class_}"].fillna(0) for side in (0, 1)))
+        both = both[both["block"].isin(with_class(table, table[f"{UNION}{class_}"])["block"])]
     return estimate(both, lambda rows, weights: points(rows, weights, 0, class_) - points(rows, weights, 1, class_))
 
 

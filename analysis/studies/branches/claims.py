@@ -12,7 +12,7 @@ from analysis.errors import AnalysisError
 from analysis.statistics import Estimate, Weights, estimate, judge, mean
 from analysis.studies.branches.study import mean_over_pairs, stacked
 from analysis.studies.measured import Evidence, Measured, lowest
-from analysis.studies.miou import class_names, points, side_by_side
+from analysis.studies.miou import UNION, class_names, points, side_by_side, with_class
 from analysis.studies.pairing import PAIR, one_recipe, paired
 
 POINTS = 0.5
@@ -171,7 +171,8 @@ def _compared(claim: _Claim, rows: Callable[[], Rows], column: str, contrasts: l
             return points(t, w, one, only) - points(t, w, other, only)
 
         notes = "; ".join(filter(None, (contrast.note, remark)))
-        return claim.row(class_, lambda: (estimate(together, difference), notes))
+        mine = together if only is None else with_class(together, together.filter(like=f":{UNION}{only}").sum(axis=1))
+        return claim.row(class_, lambda: (estimate(mine, difference), notes))
 
     return [lowest(measured(one, class_) for one in contrasts) for class_ in ("all", *class_names(table))]
 

@@ -2,7 +2,7 @@
 
 Photographs enter whole, as they do where IoU is reported. Random sets of as many live channels outside of the group are
 replaced likewise, drawn anew for each photograph: a few sets for all would be a few accidents. What they lose is one
-IoU, of the counts of all draws together. A group of more than half of the live channels has no such set.
+IoU, of the counts of all draws together. A group of more than a third of the live channels has no such set.
 The convolution after the module is linear, so that each replacement costs a convolution of the replaced channels alone,
 and not a forward.
 """
@@ -80,7 +80,7 @@ class Ablation:
         found: list[Replaced] = [(WHOLE, 0, np.zeros(0, int))]
         for g in range(len(self.group_class)):
             own, others = np.flatnonzero(group == g), np.flatnonzero(alive & (group != g))
-            draws = _RANDOM if len(others) >= len(own) else 0
+            draws = _RANDOM if len(others) >= 2 * len(own) else 0
             drawn = [np.sort(rng.choice(others, len(own), replace=False)) for _ in range(draws)]
             found += [(g, draw, channels) for draw, channels in enumerate([own, *drawn])]
         return found

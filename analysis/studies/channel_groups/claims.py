@@ -101,7 +101,8 @@ def _with_class(images: pd.DataFrame, name: str) -> pd.DataFrame:
     """The rows of the blocks that have the class: others say nothing of it."""
     if name == "all":
         return images
-    union = [either[names.index(name)] for names, either in zip(images["names"], images["either"], strict=True)]
+    pairs = zip(images["names"], images["either"], strict=True)
+    union = [either.reshape(-1, len(names))[:, names.index(name)].sum() for names, either in pairs]
     return with_class(images, pd.Series(union, images.index))
 
 
@@ -116,7 +117,7 @@ def _lacking(groups: list[tuple[str, pd.Series]], name: str) -> str:
             what = "comes back in other stretches of images" if name == "all" else f"is most selective for {name}"
             return f"no group of channels of {checkpoint} {what}"
         if mine.max() == 0:
-            return f"more than half of the live channels of {checkpoint} are in that group: none to compare it with"
+            return f"more than a third of the live channels of {checkpoint} are in its group: too few to compare with"
     return ""
 
 

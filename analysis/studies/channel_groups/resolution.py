@@ -22,7 +22,7 @@ def training_crop(checkpoint: Checkpoint) -> tuple[int, int] | None:
     if checkpoint.origin.get("source") != "this project" or not file.is_file():
         return None
     try:
-        height, width = json.loads(file.read_text(encoding="utf-8"))["fields"]["crop"]
+        height, width = map(int, json.loads(file.read_text(encoding="utf-8"))["fields"]["crop"])
     except (ValueError, KeyError, TypeError) as error:
         raise AnalysisError(
             f"{file} does not say what crop the run was trained on ({type(error).__name__}: {error}); "

@@ -134,7 +134,9 @@ def _beside(
     no_weight = {one.class_: _no_weight(one.effect) for one in observed}
 
     def measured(measure: str, name: str, of: Effect, unit: str, delta: float) -> Measured:
-        its_rows, its_control = (inner, None) if measure == "interior" else (rows, control)
+        its_rows, its_control = (
+            (rows, control) if measure == "slope" else (inner if measure == "interior" else rows, None)
+        )
         fisher = unit == "correlation"
         effect, reason = estimated(of_class(its_rows, name), of, fisher)
         null = None if its_control is None else estimated(of_class(its_control, name), of, fisher)[0]
@@ -143,7 +145,7 @@ def _beside(
 
     every = [ALL, *classes(objects)]
     return [
-        *(measured("rank correlation", c, partial(_spearman, side), "correlation", CORRELATION) for c in every),
+        *(measured("rank correlation", c, partial(spearman, side), "correlation", CORRELATION) for c in every),
         *(measured("slope", c, partial(_slope, side), "weight per doubling of the area", SLOPE) for c in every),
         *(measured("interior", c, Contrast(side, value="weight_interior"), "weight", DELTA) for c in every),
     ]
@@ -156,7 +158,8 @@ def _no_weight(contrast: Estimate | None) -> str:
     return f"ranks differ, the weight does not: smallest less largest quarter {contrast.effect:+.2g}"
 
 
-def _spearman(side: int, table: pd.DataFrame, weights: Weights) -> np.ndarray:
+def spearman(side: int, table: pd.DataFrame, weights: Weights) -> np.ndarray:
+    """Rank correlation of area and weight within class, signed as the claim predicts."""
     return -side * rank_correlation(table["area"], table["weight_inside"], strata(table), weights)
 
 

@@ -75,7 +75,7 @@ class Whole:
             tables["object_interventions"] = intervention_rows(
                 seen.maps, sample, sample.label, classes, self.donors, footprint
             )
-            tables["objects_by_head"] = head_rows(seen.heads, sample, model.spec.scales, footprint)
+            tables["objects_by_head"] = head_rows(seen.maps, seen.heads, sample, footprint)
         if sample.name in self.probed:
             scene = self.scenes.get(sample.name)
             tables["probe"] = probe_rows(model, sample, sample.label, classes, seen.maps, scene)

@@ -52,7 +52,8 @@ def position_context(
     (share of the class among the keys), distance_matched_rate (own mass if at each distance the mass lay on keys
     whatever their class) and far_mass (what there was to divide; keys beyond two cells, not ignored); effective_cells
     (exp of a row's entropy, of ``cells``), mean_distance (cells). Over control_queries of them the same rates of two
-    controls: redrawn_*, query and key convolutions drawn anew, and fixed_*, all queries the image's mean query.
+    controls: redrawn_*, query and key convolutions drawn anew, and fixed_*, where the cells of other classes look:
+    each query the mean query of all cells but those of its class (missing where there are none).
     ``position_context_distance``: image x class x band, (distance_low, distance_high] cells.
     ``position_context_size``: image x class x size_bin, COCO's by the area of the query's object.
     ``position_context_iou``: image x intervention, intersections and unions; see :mod:`.removal`.
@@ -102,8 +103,8 @@ class PositionContext:
         labels, grid, n_classes = Labels.of(cells, query.device), rings(h, w, query.device), len(self.dataset.classes)
         values = (value, attended) if self.interventions else ()
         trained = row_sums(Projected(query, key, *values), labels, grid, n_classes, range(h))
-        everywhere = query.mean(dim=(1, 2), keepdim=True).expand_as(query)
-        controls = {"redrawn": _redrawn(paths.model, features, seed), "fixed": Projected(everywhere, key)}
+        fixed = Projected(_of_others(query, labels), key)
+        controls = {"redrawn": _redrawn(paths.model, features, seed), "fixed": fixed}
         return trained, {name: row_sums(one, labels, grid, n_classes, visited) for name, one in controls.items()}
 
     def _arms(self, paths: Paths, trained: RowSums, label: np.ndarray) -> Iterator[dict[str, object]]:
@@ -125,6 +126,16 @@ class PositionContext:
 def _grid(paths: Paths) -> tuple[int, int]:
     h, w = paths.taps["position.query"].shape[2:]
     return h, w
+
+
+def _of_others(query: Tensor, labels: Labels) -> Tensor:
+    """``query [d, h, w]`` with, in each cell, the mean query of the cells that are not of its class; NaN for none."""
+    flat = query.flatten(1)
+    total, replaced = flat.sum(dim=1), torch.empty_like(flat)
+    for cells in labels.keys.values():
+        others = flat.shape[1] - len(cells)
+        replaced[:, cells] = ((total - flat[:, cells].sum(dim=1)) / (others or torch.nan))[:, None]
+    return replaced.view_as(query)
 
 
 @torch.no_grad()

@@ -25,11 +25,12 @@ def same_class_context(position_context: pd.DataFrame, position_context_iou: pd.
     """For all classes and each of them: what is observed, and what the intervention does.
 
     Observed: over all queries, own mass less what the row's own mass by distance predicts; control: the same with query
-    and key convolutions drawn anew. ``unmet`` where rows that do not depend on their query, all looking where the mean
-    query looks, give as much: a fixed look at the sky is no look of the sky at itself. Intervention: IoU without the
+    and key convolutions drawn anew. ``unmet`` where the mean query of the other classes' cells, in the query's place,
+    gives as much: what looks at the sky from everywhere is no look of the sky at itself. Intervention: IoU without the
     mass on other classes less that without as much on the own class at equal distance, in points; not applicable
-    without a table of IoU, and where attention lies so nearly on one side that most of it has no equal to remove.
-    Tables of several checkpoints may be one below the other.
+    without a table of IoU. Where attention lies so nearly on one side that most of it has no equal to remove, a sure
+    difference stays one, as both arms lose the same, but none is no evidence. Tables of several checkpoints may be one
+    below the other.
     """
     classes = position_context["class"].unique().tolist()
     return [_observed(_of(position_context, class_), class_) for class_ in ("all", *classes)] + [
@@ -52,24 +53,20 @@ def _observed(rows: pd.DataFrame, class_: str) -> Measured:
     effect, reason = _tried(lambda: estimate(rows, excess))
     control, no_control = _tried(lambda: estimate(rows, partial(excess, prefix="redrawn_")))
     why = reason or (no_control and f"no control: {no_control}")
-    unmet = "" if effect is None else _same_from_everywhere(rows, effect)
+    unmet = ""
+    if effect is not None and judge(effect, SMALLEST_MASS)[0] in ("supported", "contradicted"):
+        more, no_rival = _tried(lambda: estimate(rows, lambda table, w: excess(table, w) - excess(table, w, "fixed_")))
+        unmet = _same_from_everywhere(effect, more) if more else ""
+        why = "; ".join(filter(None, (why, no_rival and f"not compared with the look of other classes: {no_rival}")))
     return Measured(CLAIM, SOURCE, class_, "observed", effect, control, "row mass", SMALLEST_MASS, why, unmet)
 
 
-def _same_from_everywhere(rows: pd.DataFrame, effect: Estimate) -> str:
-    """What rows that do not depend on their query give, where the effect is not beyond that as it is beyond 0."""
-    word = judge(effect, SMALLEST_MASS)[0]
-    if word not in ("supported", "contradicted"):
+def _same_from_everywhere(effect: Estimate, more: Estimate) -> str:
+    """Why the effect may be one look of all queries: what is beyond that, ``more``, is not beyond 0 as it is."""
+    if judge(more, SMALLEST_MASS)[0] == judge(effect, SMALLEST_MASS)[0]:
         return ""
-    fixed, reason = _tried(lambda: estimate(rows, partial(excess, prefix="fixed_")))
-    more, _ = _tried(lambda: estimate(rows, lambda table, w: excess(table, w) - excess(table, w, "fixed_")))
-    if fixed is None or more is None:
-        return f"rows of one and the same query: {reason}"
-    if judge(more, SMALLEST_MASS)[0] == word:
-        return ""
-    return (
-        f"looking at one place from everywhere gives {fixed.effect:+.2f}, and {more.low:+.2f} to {more.high:+.2f} less"
-    )
+    given = effect.effect - more.effect
+    return f"other classes' cells look there too, {given:+.2f}; beyond that it is {more.low:+.2f} to {more.high:+.2f}"
 
 
 def _intervention(table: pd.DataFrame, iou: pd.DataFrame | None, class_: str) -> Measured:
@@ -78,7 +75,7 @@ def _intervention(table: pd.DataFrame, iou: pd.DataFrame | None, class_: str) ->
             raise AnalysisError("no key was removed: run position_context with its interventions")
         effect = difference(iou, "intervention", ARMS[2], ARMS[1], None if class_ == "all" else class_)
         share = _matched(_of(table, class_))
-        if share < MATCHED:
+        if share < MATCHED and judge(effect, SMALLEST_IOU)[0] not in ("supported", "contradicted"):
             raise AnalysisError(
                 f"only {100 * share:.0f} % of the mass on the own class has an equal on other classes at its distance, "
                 f"so that little was removed: {effect.effect:+.2f} points [{effect.low:+.2f}, {effect.high:+.2f}]"
