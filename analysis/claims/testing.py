@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -155,7 +155,7 @@ def _rows(claim: Claim, given: Sequence[Given], outcomes: Outcomes) -> Iterator[
     for recipe in recipes or [""]:
         group = [one for one in fitting if recipe in ("", one.identity["recipe"])]
         group, remark = (group, "") if claim.compares or not group else _same_images(group)
-        measured = [_with(one, remark) for one in _measured(claim, group, outcomes)]
+        measured = [one.remarked(remark) for one in _measured(claim, group, outcomes)]
         who = _who([one.identity for one in group])
         yield from ({**row, **who} for row in verdict_rows(measured))
 
@@ -164,10 +164,6 @@ def _same_images(group: Sequence[Given]) -> tuple[list[Given], str]:
     """Those seeds of a recipe that were all measured on the same splits, and what to say where some are left out."""
     kept, remark = crossed(pd.DataFrame([one.identity for one in group]))
     return [one for one in group if one.identity["checkpoint"] in set(kept["checkpoint"])], remark
-
-
-def _with(measured: Measured, remark: str) -> Measured:
-    return replace(measured, reason="; ".join(filter(None, (measured.reason, remark))))
 
 
 def _measured(claim: Claim, group: Sequence[Given], outcomes: Outcomes) -> list[Measured]:
@@ -179,10 +175,11 @@ def _measured(claim: Claim, group: Sequence[Given], outcomes: Outcomes) -> list[
     if failed and not (claim.compares and results):  # a comparison leaves out recipes that cannot be part of it
         name, reason = next(iter(failed.items()))
         return [_not_applicable(claim, reason if len(group) == 1 else f"{name}: {reason}")]
+    left_out = [f"without {name}: {reason}" for name, reason in failed.items()]
     try:
-        return claim.measure(together(results).tables)
+        return [one.remarked(*left_out) for one in claim.measure(together(results).tables)]
     except AnalysisError as error:
-        return [_not_applicable(claim, str(error))]
+        return [_not_applicable(claim, str(error)).remarked(*left_out)]
 
 
 def _not_applicable(claim: Claim, reason: str) -> Measured:

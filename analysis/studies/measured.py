@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from analysis.statistics import Estimate
@@ -33,6 +33,10 @@ class Measured:
     smallest_effect: float
     reason: str = ""
     unmet: str = ""
+
+    def remarked(self, *remarks: str) -> Measured:
+        """This row with more to say after its reason; empty remarks say nothing."""
+        return replace(self, reason="; ".join(filter(None, (self.reason, *remarks))))
 
 
 def lowest(rows: Iterable[Measured]) -> Measured:

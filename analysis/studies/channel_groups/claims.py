@@ -72,7 +72,7 @@ def class_channels(channel_sums: pd.DataFrame, channel_ablation: pd.DataFrame) -
     sums = channel_sums.reset_index(drop=True)
     related, selective = OfSums(relation), OfSums(selectivity_change)
     rows = [_beyond(sums, related.of(i), name) for i, name in names]
-    rows = [dataclasses.replace(one, reason="; ".join(filter(None, (one.reason, _resolution(sums))))) for one in rows]
+    rows = [one.remarked(_resolution(sums)) for one in rows]
     ablated = group_ablations(channel_ablation, [name for _, name in names])
     rows += [*ablated, *(_observed(_RELATION, sums, related.of(i), name) for i, name in names)]
     rows += [_observed(_SELECTIVITY, sums, selective.of(i), name) for i, name in names]

@@ -50,7 +50,7 @@ def gates_grow(gates: pd.DataFrame, movements: pd.DataFrame | None = None) -> li
         [of(gates, gate) if gate in here else _unknown(gate, evidence, f"the model has no {gate}") for gate in GATES]
         for evidence, of in (("observed", _grown), ("intervention", _relied))
     )
-    grown = [_beside(row, summary(movements, row.class_)) for row in grown]
+    grown = [row.remarked(summary(movements, row.class_)) if row.effect else row for row in grown]
     return [_weaker(*grown), *grown, _weaker(*relied), *relied, *classes]
 
 
@@ -94,10 +94,7 @@ def _weaker(one: Measured, other: Measured) -> Measured:
     """The row of both gates: what the one shows that shows less, or why one shows nothing."""
     weaker = min(one, other, key=lambda row: row.effect.low if row.effect else -np.inf)
     control = max(filter(None, (one.control, other.control)), key=lambda c: max(-c.low, c.high), default=None)
-    which = f"of the two gates {weaker.class_} shows less"
     row = dataclasses.replace(weaker, class_="all", control=control)
-    return _beside(row, which if control else f"{which}; {NO_CONTROL}")
-
-
-def _beside(row: Measured, remark: str) -> Measured:
-    return dataclasses.replace(row, reason="; ".join(filter(None, (remark, row.reason)))) if row.effect else row
+    if row.effect is None:
+        return row
+    return row.remarked(f"of the two gates {weaker.class_} shows less", "" if control else NO_CONTROL)

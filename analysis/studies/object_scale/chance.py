@@ -76,7 +76,7 @@ def compared_to_chance(
         if one.claim == f"{claim}: rank correlation":
             return replace(one, control=estimated(mine, partial(_mean_correlation, side), fisher=True)[0])
         if one.claim == claim and one.class_ != BACKGROUND and one.effect is not None:
-            return replace(one, reason="; ".join(filter(None, (one.reason, _remark(mine, side, one.effect)))))
+            return one.remarked(_remark(mine, side, one.effect))
         return one
 
     return [compared(one) for one in measured]

@@ -133,22 +133,22 @@ def _beside(
     inner = rows[rows["weight_interior"].notna()]
     no_weight = {one.class_: _no_weight(one.effect) for one in observed}
 
-    def measured(measure: str, name: str, of: Effect, unit: str, delta: float) -> Measured:
-        its_rows, its_control = (
-            (rows, control) if measure == "slope" else (inner if measure == "interior" else rows, None)
-        )
-        fisher = unit == "correlation"
-        effect, reason = estimated(of_class(its_rows, name), of, fisher)
-        null = None if its_control is None else estimated(of_class(its_control, name), of, fisher)[0]
-        unmet = no_weight[name] if fisher else ""
-        return Measured(f"{claim}: {measure}", source, name, "observed", effect, null, unit, delta, reason, unmet)
+    def correlation(name: str) -> Measured:  # its control is of single heads: chance.py
+        effect, why = estimated(of_class(rows, name), partial(spearman, side), fisher=True)
+        head = (f"{claim}: rank correlation", source, name, "observed")
+        return Measured(*head, effect, None, "correlation", CORRELATION, why, no_weight[name])
 
-    every = [ALL, *classes(objects)]
-    return [
-        *(measured("rank correlation", c, partial(spearman, side), "correlation", CORRELATION) for c in every),
-        *(measured("slope", c, partial(_slope, side), "weight per doubling of the area", SLOPE) for c in every),
-        *(measured("interior", c, Contrast(side, value="weight_interior"), "weight", DELTA) for c in every),
-    ]
+    def sloped(name: str) -> Measured:
+        effect, why = estimated(of_class(rows, name), partial(_slope, side))
+        null = None if control is None else estimated(of_class(control, name), partial(_slope, side))[0]
+        head = (f"{claim}: slope", source, name, "observed")
+        return Measured(*head, effect, null, "weight per doubling of the area", SLOPE, why)
+
+    def interior(name: str) -> Measured:
+        effect, why = estimated(of_class(inner, name), Contrast(side, value="weight_interior"))
+        return Measured(f"{claim}: interior", source, name, "observed", effect, None, "weight", DELTA, why)
+
+    return [of(name) for of in (correlation, sloped, interior) for name in (ALL, *classes(objects))]
 
 
 def _no_weight(contrast: Estimate | None) -> str:

@@ -53,12 +53,13 @@ def _observed(rows: pd.DataFrame, class_: str) -> Measured:
     effect, reason = _tried(lambda: estimate(rows, excess))
     control, no_control = _tried(lambda: estimate(rows, partial(excess, prefix="redrawn_")))
     why = reason or (no_control and f"no control: {no_control}")
-    unmet = ""
+    unmet = rival = ""
     if effect is not None and judge(effect, SMALLEST_MASS)[0] in ("supported", "contradicted"):
         more, no_rival = _tried(lambda: estimate(rows, lambda table, w: excess(table, w) - excess(table, w, "fixed_")))
         unmet = _same_from_everywhere(effect, more) if more else ""
-        why = "; ".join(filter(None, (why, no_rival and f"not compared with the look of other classes: {no_rival}")))
-    return Measured(CLAIM, SOURCE, class_, "observed", effect, control, "row mass", SMALLEST_MASS, why, unmet)
+        rival = no_rival and f"not compared with the look of other classes: {no_rival}"
+    row = Measured(CLAIM, SOURCE, class_, "observed", effect, control, "row mass", SMALLEST_MASS, why, unmet)
+    return row.remarked(rival)
 
 
 def _same_from_everywhere(effect: Estimate, more: Estimate) -> str:
