@@ -148,18 +148,24 @@ def attention_rows(query: Tensor, key: Tensor, positions: Positions) -> Tensor:
     return torch.softmax(scores, dim=-1).view(-1, *key.shape[1:])
 
 
-def attention_columns(query: Tensor, key: Tensor, positions: Positions) -> Tensor:
+def attention_columns(query: Tensor, key: Tensor, positions: Positions, normalisers: Tensor | None = None) -> Tensor:
     """Who looks at each position? ``s[j, position]`` for every cell j, float32 ``[P, h, w]``; see ``attention_rows``.
 
-    Every s_j is normalised over its own row, so all rows are visited, some at a time.
+    Every s_j is normalised over its own row: give :func:`log_normalisers` where several columns are asked for.
     """
-    ys, xs = _cells(positions, key)
-    looked_at = ys * key.shape[2] + xs
+    asked = key[:, *_cells(positions, key)].float()
+    log_z = log_normalisers(query, key) if normalisers is None else normalisers
+    with torch.autocast(query.device.type, enabled=False):
+        scores = asked.T @ query.flatten(1).float()
+    return torch.exp(scores - log_z.flatten()).view(-1, *query.shape[1:])
+
+
+def log_normalisers(query: Tensor, key: Tensor) -> Tensor:
+    """The logarithm of what each row of the attention is divided by, float32 ``[h, w]``; some rows at a time."""
     with torch.autocast(query.device.type, enabled=False):
         keys = key.flatten(1).float()
         chunks = query.flatten(1).float().T.split(CHUNK)
-        columns = [torch.softmax(q @ keys, dim=-1)[:, looked_at] for q in chunks]
-    return torch.cat(columns).T.reshape(-1, *query.shape[1:])
+        return torch.cat([torch.logsumexp(q @ keys, dim=-1) for q in chunks]).view(query.shape[1:])
 
 
 def _cells(positions: Positions, grid: Tensor) -> tuple[Tensor, Tensor]:

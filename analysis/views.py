@@ -3,19 +3,28 @@
 seen = view(model, image)
 seen.weights, seen.winner            Attention to Scale
 seen.row((120, 300)), seen.affinity  DANet
+seen.mean_row(seen.cells_in((100, 280, 140, 320))), seen.mean_column(...)
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from analysis.errors import AnalysisError
-from analysis.measures import attention_rows, relative_contribution, winning_branch
+from analysis.measures import (
+    CHUNK,
+    attention_columns,
+    attention_rows,
+    log_normalisers,
+    relative_contribution,
+    winning_branch,
+)
 from analysis.models import Model, gates, predict
 from analysis.models.dual_attention import GATED_PATHS, ChannelAttention
 from analysis.models.spec import ChannelForm
@@ -65,11 +74,34 @@ class View:
             raise _no_position()
         return cell_of(pixel, self.image.shape[:2], self.query.shape[1:], self.align_corners)
 
+    def cells_in(self, box: tuple[int, int, int, int]) -> list[tuple[int, int]]:
+        """The cells from that of the pixel (top, left) to that of (bottom, right) of a box of the photograph."""
+        (top, left), (bottom, right) = self.cell((box[0], box[1])), self.cell((box[2], box[3]))
+        return [(y, x) for y in range(top, bottom + 1) for x in range(left, right + 1)]
+
     def row(self, pixel: tuple[int, int]) -> np.ndarray:
         """Where does this pixel look? Its row of position attention, float32 ``[h, w]`` of sum 1."""
+        return self.mean_row([self.cell(pixel)])
+
+    def mean_row(self, cells: Sequence[tuple[int, int]]) -> np.ndarray:
+        """Where do these cells look? The mean of their rows, float32 ``[h, w]`` of sum 1."""
+        return self._mean(cells, attention_rows)
+
+    def mean_column(self, cells: Sequence[tuple[int, int]]) -> np.ndarray:
+        """Who looks at these cells? The mean of their columns, float32 ``[h, w]``; 1/N where all look everywhere."""
+        return self._mean(cells, partial(attention_columns, normalisers=self._normalisers))
+
+    @cached_property
+    def _normalisers(self) -> Tensor | None:
+        return None if self.query is None or self.key is None else log_normalisers(self.query, self.key)
+
+    def _mean(self, cells: Sequence[tuple[int, int]], maps: Callable[..., Tensor]) -> np.ndarray:
         if self.query is None or self.key is None:
             raise _no_position()
-        return attention_rows(self.query, self.key, [self.cell(pixel)])[0].numpy()
+        total = torch.zeros(self.query.shape[1:])
+        for start in range(0, len(cells), CHUNK):
+            total += maps(self.query, self.key, cells[start : start + CHUNK]).sum(dim=0)
+        return (total / len(cells)).numpy()
 
 
 def view(model: Model | OwnModule, image: np.ndarray) -> View:

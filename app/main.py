@@ -7,6 +7,9 @@ st.set_page_config(page_title="Attention analysis", layout="wide")
 page = st.navigation(
     [
         st.Page("dashboard/look.py", title="Look", default=True),
+        st.Page("dashboard/scale_weights.py", title="Scale weights", url_path="scale-weights"),
+        st.Page("dashboard/position.py", title="Position attention", url_path="position"),
+        st.Page("dashboard/channels.py", title="Channels", url_path="channels"),
         st.Page("dashboard/gates.py", title="Gates", url_path="gates"),
         st.Page("dashboard/checkpoint.py", title="Checkpoint", url_path="checkpoint"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import own_networks
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from small_models import refused
 from torch import nn
 
-from analysis import open_module
+from analysis import open_checkpoint, open_module
 from analysis.datasets import open_dataset
 from analysis.errors import AnalysisError
 from analysis.figures.overlay import enlarge
@@ -208,3 +210,20 @@ def test_a_network_without_attention_still_predicts() -> None:
     seen = own_view("Dictionary")[1]
     assert seen.prediction.shape == IMAGE.shape[:2] and seen.query is None and seen.weights is None
     assert seen.gates == {} and seen.branches == () and seen.note is None
+
+
+def test_columns_and_boxes_come_from_the_same_attention() -> None:
+    seen = view(
+        open_checkpoint(Path(__file__).parents[1] / "data/demo/shapes-dual").model,
+        open_dataset("shapes", "val")[0].image,
+    )
+    height, width = seen.image.shape[:2]
+    every = seen.cells_in((0, 0, height - 1, width - 1))
+    assert seen.query is not None and len(every) == seen.query[0].numel()
+    cells = seen.cells_in((40, 50, 90, 120))
+    rows = np.stack([seen.mean_row([cell]) for cell in cells])
+    np.testing.assert_allclose(seen.mean_row(cells), rows.mean(axis=0), rtol=1e-4, atol=1e-8)
+    assert seen.mean_row(cells).sum() == pytest.approx(1, rel=1e-4)
+    one, other = cells[0], cells[-1]
+    assert seen.mean_column([other])[one] == pytest.approx(seen.mean_row([one])[other], rel=1e-3)
+    assert seen.mean_column(every).sum() == pytest.approx(1, rel=1e-3)  # each row adds up to 1

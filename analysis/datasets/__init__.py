@@ -12,7 +12,18 @@ from analysis.datasets.images import read_image
 from analysis.datasets.sample import Dataset, Item, Objects, Sample
 from analysis.errors import AnalysisError, closest
 
-__all__ = ["Dataset", "Item", "Objects", "Sample", "open_dataset", "palette_of", "parse_spec", "read_image", "splits"]
+__all__ = [
+    "Dataset",
+    "Item",
+    "Objects",
+    "Sample",
+    "open_dataset",
+    "palette_of",
+    "parse_spec",
+    "read_image",
+    "splits",
+    "things_of",
+]
 
 _OPEN = {
     "camvid": camvid.open_camvid,
@@ -49,6 +60,12 @@ def palette_of(classes: Sequence[str]) -> np.ndarray:
         if names == module.CLASSES:
             return module.PALETTE
     return voc.palette(len(classes))
+
+
+def things_of(classes: Sequence[str]) -> frozenset[int]:
+    """Which of these classes are things: as the data set that has them says; none where no data set does."""
+    names = tuple(name.strip() for name in classes)
+    return next((m.THINGS for m in (camvid, shapes, cityscapes, coco, ade20k, voc) if names == m.CLASSES), frozenset())
 
 
 def splits(spec: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -26,9 +27,15 @@ def row_overlay(image: np.ndarray, row: np.ndarray, top: float, align_corners: b
 
 
 def attention_row(
-    image: np.ndarray, row: np.ndarray, pixel: tuple[int, int], align_corners: bool, ax: Axes | None = None
+    image: np.ndarray,
+    row: np.ndarray,
+    pixel: tuple[int, int],
+    align_corners: bool,
+    ax: Axes | None = None,
+    title: str = "Where the marked pixel looks",
 ) -> Figure:
-    """Where the marked pixel (y, x) of the photograph looks: its row ``[h, w]`` of position attention.
+    """Where the marked pixel (y, x) of the photograph looks: its row ``[h, w]`` of position attention, or as ``title``
+    says who looks at it.
 
     The colour bar counts in uniform attention, 1/N: at 5 a cell gets five times the weight it would get if the pixel
     looked everywhere alike.
@@ -39,9 +46,26 @@ def attention_row(
     for colour, width in (("black", 3.5), ("white", 1.8)):  # white on black: seen on any colour
         ring = ax.plot(pixel[1], pixel[0], "o", markersize=11, markerfacecolor="none")
         ring[0].set(markeredgecolor=colour, markeredgewidth=width)
-    ax.set_title(f"Where the marked pixel looks ({row.shape[0]} x {row.shape[1]} cells)")
+    ax.set_title(f"{title} ({row.shape[0]} x {row.shape[1]} cells)")
     colours = ScalarMappable(Normalize(0, top * row.size), SEQUENTIAL)
     figure.colorbar(colours, ax=ax, label="attention, in multiples of uniform (1/N)", shrink=0.85)
+    return figure
+
+
+def class_mass(table: pd.DataFrame, title: str, ax: Axes | None = None) -> Figure:
+    """Of ``by_class``: the attention on every class, against its share of the cells and what its distances give it."""
+    figure, ax = axes_for(ax, 6.5, 1.2 + 0.28 * len(table))
+    y = np.arange(len(table))
+    ax.barh(y, 100 * table["mass"], color=CATEGORIES[0], height=0.6, label="attention")
+    ax.plot(100 * table["base_rate"], y, "|", color="black", markersize=12, markeredgewidth=2, label="share of cells")
+    at_distance = "attention, if only distance counted"
+    ax.plot(100 * table["distance_matched_rate"], y, "D", color=CATEGORIES[1], label=at_distance)
+    ax.set_yticks(y, list(table["class"]))
+    ax.invert_yaxis()
+    ax.set_xlim(left=0)
+    ax.set(xlabel="% of the map, beyond two cells", title=title)
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     return figure
 
 

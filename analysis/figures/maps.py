@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from analysis.figures.overlay import colour_labels
-from analysis.figures.style import CATEGORIES, SEQUENTIAL, inches, picture_axes
+from analysis.figures.style import CATEGORIES, SEQUENTIAL, axes_for, inches, picture_axes
 from analysis.measures import IGNORE
 
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 PANEL = 3.1  # inches, longer side of one of several pictures
 
 
@@ -78,6 +80,21 @@ def winner_map(winner: np.ndarray, branches: Sequence[str], title: str, ax: Axes
     ax.set_title(title)
     shares = [f"{branch}: {(winner == i).mean():.1%}" for i, branch in enumerate(branches)]
     _legend_beside(ax, [Patch(facecolor=colour, label=text) for colour, text in zip(colours, shares, strict=True)])
+    return figure
+
+
+def object_scatter(rows: pd.DataFrame, value: str, label: str, selected: int = 0, ax: Axes | None = None) -> Figure:
+    """Area against ``value`` of every object, by class; ``rows`` of one scale of the table ``objects``."""
+    figure, ax = axes_for(ax, 6.5, 4.2)
+    for i, (name, mine) in enumerate(rows.groupby("class", observed=True)):
+        colour, marker = CATEGORIES[i % len(CATEGORIES)], MARKERS[i % len(MARKERS)]
+        ax.scatter(mine["area"], mine[value], color=colour, marker=marker, s=28, label=str(name))
+    chosen = rows[rows["object"] == selected]
+    ax.scatter(chosen["area"], chosen[value], s=160, facecolors="none", edgecolors="black", linewidths=1.5)
+    ax.set_xscale("log")
+    ax.set(xlabel="area (pixels)", ylabel=label)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     return figure
 
 

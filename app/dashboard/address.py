@@ -6,6 +6,7 @@ forward button changed it. (Any other rerun may still carry the URL of a moment 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 
 import streamlit as st
@@ -24,6 +25,22 @@ class Address:
     photo: str = ""  # or the name of a bundled photograph
     upload: str = ""  # or the first digits of an upload's SHA-256
     pixel: str = ""  # y,x
+    box: str = ""  # y,x,y,x of a dragged region, ends included
+    pixel2: str = ""  # of the second picture
+    box2: str = ""
+    see: str = ""  # row or column of position attention
+    removed: str = ""  # yes: keys of the own class are taken away
+    panels: str = ""  # range of the weight maps
+    weights: str = ""  # forced scale weights
+    mix: str = ""  # a weight a branch, of a mix by hand
+    object: str = ""  # number of the selected object
+    branch: str = ""  # whose weights the scatter shows
+    measure: str = ""  # and where it is measured
+    factor: str = ""  # of the resized object
+    channel: str = ""
+    groups: str = ""  # how many groups of channels
+    group: str = ""
+    claims: str = ""  # a table of claims
 
 
 def adopt(page: str) -> None:
@@ -55,6 +72,14 @@ def publish(**changes: str) -> None:
 def key(name: str) -> str:
     """A widget's key, another one on every page and after every adoption: there it starts again from the address."""
     return f"{name} {st.session_state['page']} {st.session_state['adoptions']}"
+
+
+def choose(name: str, options: Sequence[str], show: Callable[[str], str | None]) -> str:
+    """The option that the widget ``show`` picks; at first that of the address, and kept there unless the first."""
+    asked = getattr(current(), name)
+    picked = show(seeded(name, asked if asked in options else options[0])) or options[0]
+    publish(**{name: "" if picked == options[0] else picked})
+    return picked
 
 
 def seeded(name: str, value: object) -> str:

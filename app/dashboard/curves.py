@@ -14,8 +14,9 @@ from analysis.checkpoints import Checkpoint
 from analysis.figures.curves import gate_contributions, gate_gradients, gate_values
 from analysis.models import DualAttention, gates
 from analysis.store import read_table
-from dashboard import words
 from dashboard.shown import figure, origin, plain
+from dashboard.words import gates as words
+from dashboard.words.models import model_line, model_title
 
 PANELS = {
     "gate-values": (gate_values, words.GATE_VALUES, words.values_caption),
@@ -33,7 +34,7 @@ def show(checkpoint: Checkpoint) -> None:
     history = read_table(file)
     step = checkpoint.provenance.get("step")
     st.markdown("### Gates over the training")
-    st.caption(plain(f"{checkpoint.provenance.get('recipe', checkpoint.name)} · {words.model_line(checkpoint.spec)}"))
+    st.caption(plain(f"{checkpoint.provenance.get('recipe', checkpoint.name)} · {model_line(checkpoint.spec)}"))
     for name, (draw, sentence, caption) in PANELS.items():
         st.markdown(sentence)
         key = (str(file), file.stat().st_mtime_ns, step)
@@ -42,7 +43,7 @@ def show(checkpoint: Checkpoint) -> None:
 
 
 def _not_here(checkpoint: Checkpoint) -> None:
-    model = f"{words.model_title(checkpoint.spec)}, {plain(words.model_line(checkpoint.spec))}"
+    model = f"{model_title(checkpoint.spec)}, {plain(model_line(checkpoint.spec))}"
     st.info(
         f"This checkpoint has no gates ({model}). "
         "What it does with a photograph is on the page Look; to see gates, choose a DANet in the sidebar."

@@ -9,8 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from analysis.inspection import Inspection
-from dashboard import words
 from dashboard.shown import code, plain, table
+from dashboard.words import inside as words
+from dashboard.words.models import SYMBOLS, model_title
 
 
 def show(inspection: Inspection) -> None:
@@ -42,7 +43,7 @@ def _numbers(inspection: Inspection, parameters: int) -> None:
     needed = len(match.names) + len(match.missing) + len(match.mismatched)
     numbers = {
         "Layout": match.layout if match.spec else "not known",
-        "Model": words.model_title(match.spec) if match.spec else "not known",
+        "Model": model_title(match.spec) if match.spec else "not known",
         "Tensors that fit": f"{len(match.names)} of {needed}" if match.spec else "none",
         "Parameters": f"{parameters:,}",
         "Size": f"{inspection.size / 1e6:,.1f} MB",
@@ -71,7 +72,7 @@ def _gates(inspection: Inspection) -> None:
         st.markdown("#### Gates")
         rows = [
             {
-                "gate": words.SYMBOLS.get(gate.symbol, gate.symbol),
+                "gate": SYMBOLS.get(gate.symbol, gate.symbol),
                 "value": gate.value,
                 "start": gate.start,
                 "tensor": gate.name,

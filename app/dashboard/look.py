@@ -1,25 +1,27 @@
-"""Page: one photograph inside one checkpoint."""
+"""Page: one photograph through one checkpoint, and where to see its attention."""
+
+from functools import partial
 
 import streamlit as st
 
-from analysis.models import ScaleAttention
-from dashboard import attention, pictures, scales
-from dashboard.opened import seen_through
-from dashboard.shown import errors_in_one_line, footer, plain
-from dashboard.sidebar import choose_checkpoint, choose_photograph
-from dashboard.words import model_line, model_title
+from analysis.figures.attention import gate_bars
+from dashboard import frame, pictures
+from dashboard.pictures import Look
+from dashboard.shown import figure
+from dashboard.words import gates as words
 
-with errors_in_one_line():
-    checkpoint = choose_checkpoint()
-    st.markdown(f"### {model_title(checkpoint.spec)}")
-    st.caption(plain(model_line(checkpoint.spec)))
-    with errors_in_one_line():
-        photo = choose_photograph(checkpoint)
-        if photo is not None:
-            look = pictures.Look(checkpoint, photo, seen_through(checkpoint, photo.image, photo.digest))
-            if isinstance(checkpoint.model, ScaleAttention):
-                pictures.show(look)
-                scales.show(look)
-            else:
-                attention.show(look)
-    footer(checkpoint)
+
+def show(look: Look) -> None:
+    """The prediction; what the gates add to it; links."""
+    pictures.show(look)
+    if look.seen.gates:
+        st.markdown("#### Gates")
+        st.markdown(words.GATES)
+        with st.container(width=720):
+            draw = partial(gate_bars, look.seen.gates)
+            figure(draw, "gates", look.key, words.gates_caption(look.seen.gates), look.origin)
+    st.markdown("#### What to see of it")
+    frame.links_of(look.checkpoint)
+
+
+frame.of_photograph("Look", show)

@@ -6,13 +6,20 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from analysis.checkpoints import Checkpoint, open_checkpoint
-from analysis.datasets import Dataset, open_dataset
+from analysis.datasets import Dataset, open_dataset, things_of
 from analysis.inspection import Inspection, inspect
-from analysis.models import Model
+from analysis.models import DualAttention, Model, ScaleAttention
+from analysis.studies.channel_groups.one_image import ChannelsOf, channels_of
+from analysis.studies.dual_paths import dual_model
+from analysis.studies.object_scale.one_image import ObjectsOf, objects_of
+from analysis.studies.object_scale.probe import probe_object
+from analysis.studies.position_context import removed
 from analysis.views import View, view
+from dashboard.photographs import Photograph
 
 _FORWARD = threading.Lock()  # the hooks of one session's forward must not see another's
 
@@ -46,6 +53,67 @@ def _opened(file: str, version: tuple[int, int] | None) -> Checkpoint:
 def opened_dataset(spec: str, split: str) -> Dataset:
     """A split of a data set; what changes on disk is seen within a minute. AnalysisError as for ``open_dataset``."""
     return open_dataset(spec, split)
+
+
+def predictions_without_keys(checkpoint: Checkpoint, photo: Photograph, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Predictions as trained, without each query's keys of its own class, and without as many others."""
+    model = dual_model(checkpoint.model)
+    return _without_keys(checkpoint.provenance["sha256"], photo.digest, labels, model, photo.image)
+
+
+@st.cache_data(max_entries=16, show_spinner="Taking keys away")
+def _without_keys(
+    checkpoint_digest: str, image_digest: str, labels: np.ndarray, _model: DualAttention, _image: np.ndarray
+) -> dict[str, np.ndarray]:
+    with _FORWARD:
+        return removed(_model, _image, labels, _model.spec.classes)
+
+
+def objects_in(checkpoint: Checkpoint, photo: Photograph, labels: np.ndarray) -> ObjectsOf:
+    """The objects of a photograph by its labels, or by a prediction in their place, and the score maps."""
+    known = checkpoint.provenance["sha256"], photo.digest
+    return _objects_in(*known, labels.tobytes(), checkpoint, photo, labels)
+
+
+@st.cache_resource(max_entries=16, show_spinner="Measuring the objects")
+def _objects_in(
+    checkpoint_digest: str,
+    image_digest: str,
+    label_bytes: bytes,
+    _checkpoint: Checkpoint,
+    _photo: Photograph,
+    _labels: np.ndarray,
+) -> ObjectsOf:
+    model = _checkpoint.model
+    assert isinstance(model, ScaleAttention)
+    with _FORWARD:
+        return objects_of(model, _photo.sample, _labels, things_of(_checkpoint.classes), _checkpoint.classes)
+
+
+def probed(checkpoint: Checkpoint, photo: Photograph, seen: ObjectsOf, k: int) -> tuple[pd.DataFrame, int]:
+    """One object at several sizes. AnalysisError: it cannot be probed."""
+    return _probed(checkpoint.provenance["sha256"], photo.digest, k, checkpoint, seen)
+
+
+@st.cache_data(max_entries=64, show_spinner="Resizing the object: ten forwards")
+def _probed(
+    checkpoint_digest: str, image_digest: str, k: int, _checkpoint: Checkpoint, _seen: ObjectsOf
+) -> tuple[pd.DataFrame, int]:
+    model = _checkpoint.model
+    assert isinstance(model, ScaleAttention)
+    with _FORWARD:
+        return probe_object(model, _seen.sample, k, _checkpoint.classes, _seen.maps.cell)
+
+
+def channels_in(checkpoint: Checkpoint, photo: Photograph) -> ChannelsOf:
+    """The channels of a photograph. AnalysisError: none of them responds."""
+    return _channels_in(checkpoint.provenance["sha256"], photo.digest, dual_model(checkpoint.model), photo.image)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Running the model")
+def _channels_in(checkpoint_digest: str, image_digest: str, _model: DualAttention, _image: np.ndarray) -> ChannelsOf:
+    with _FORWARD:
+        return channels_of(_model, _image)
 
 
 def seen_through(checkpoint: Checkpoint, image: np.ndarray, digest: str) -> View:

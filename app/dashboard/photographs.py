@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from analysis.datasets import Dataset, read_image
+from analysis.datasets.sample import Sample
 from analysis.errors import AnalysisError, closest
 
 MAX_PIXELS = 2048 * 1024  # a prediction holds a float32 a class and pixel
@@ -29,17 +30,32 @@ BUNDLED = {
 
 @dataclass(frozen=True, eq=False)
 class Photograph:
-    """``image`` uint8 ``[H, W, 3]``, its ``digest`` (SHA-256), and its label map with class names, where there is one.
+    """``name`` for people; the ``sample`` with image and labels, ``digest`` (SHA-256 of the image), class names.
 
-    ``note`` says what was done to it, if anything.
+    ``classes`` are empty where there are no labels. ``note`` says what was done to it, if anything. ``code``: lines
+    that give ``sample`` in a notebook.
     """
 
     name: str
-    image: np.ndarray
+    sample: Sample
     digest: str
-    label: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     note: str = ""
+    code: tuple[str, ...] = ()
+
+    @property
+    def image(self) -> np.ndarray:
+        """uint8 ``[H, W, 3]``."""
+        return self.sample.image
+
+    @property
+    def label(self) -> np.ndarray | None:
+        """uint8 ``[H, W]``, where there is one."""
+        return self.sample.label
+
+
+_CODE = ("from pathlib import Path", "from analysis.datasets import read_image", "from analysis.datasets import Sample")
+_READ = 'sample = Sample(path.stem, read_image(path), None, "", "", None, frozenset())'
 
 
 def bundled(name: str) -> Photograph:
@@ -50,35 +66,53 @@ def bundled(name: str) -> Photograph:
     spec = find_spec(package)  # finds the folder without importing the package
     if spec is None or not spec.submodule_search_locations:
         raise AnalysisError(f"photograph {name!r} comes with {package}, which is not installed; choose another image")
-    return photograph(f"{name} ({package})", read_image(Path(spec.submodule_search_locations[0]) / path, name))
+    file = Path(spec.submodule_search_locations[0]) / path
+    code = (*_CODE, f"import {package}", f'path = Path({package}.__file__).parent / "{path}"', _READ)
+    return replace(unlabelled(f"{name} ({package})", read_image(file, name)), code=code)
 
 
-def from_dataset(dataset: Dataset, name: str) -> Photograph:
-    """An image of a data set with its labels. AnalysisError: an unknown name, a missing or damaged file."""
+def from_dataset(dataset: Dataset, name: str, spec: str) -> Photograph:
+    """An image of a data set opened by ``spec``, with its labels. AnalysisError: an unknown name, a damaged file."""
     sample = dataset[dataset.index(name)]
-    return photograph(f"{name} ({dataset.name}, {dataset.split})", sample.image, sample.label, dataset.classes)
+    found = photograph(f"{name} ({dataset.name}, {dataset.split})", sample, dataset.classes)
+    code = (
+        "from analysis.datasets import open_dataset",
+        f"dataset = open_dataset({spec!r}, {dataset.split!r})",
+        f"sample = dataset[dataset.index({name!r})]",
+    )
+    return replace(found, code=code)
 
 
 def uploaded(name: str, content: bytes) -> Photograph:
     """An uploaded file. AnalysisError: no image, cut off, or too large (seen before decoding)."""
-    return photograph(f"{name} (upload)", read_image(BytesIO(content), name))
+    code = (*_CODE, f"path = Path({name!r})", _READ)
+    return replace(unlabelled(f"{name} (upload)", read_image(BytesIO(content), name)), code=code)
 
 
-def photograph(
-    name: str, image: np.ndarray, label: np.ndarray | None = None, classes: tuple[str, ...] = ()
-) -> Photograph:
+def unlabelled(name: str, image: np.ndarray) -> Photograph:
+    """An image that nobody labelled."""
+    return photograph(name, Sample(name, image, None, "", "", None, frozenset()))
+
+
+def photograph(name: str, sample: Sample, classes: tuple[str, ...] = ()) -> Photograph:
     """Image and label, made smaller where they have more pixels than a page can show."""
-    note = ""
-    if image.shape[0] * image.shape[1] > MAX_PIXELS:
-        height, width = image.shape[:2]
-        image, label = _shrunk(image, label)
-        note = f"shown at {image.shape[1]} x {image.shape[0]} pixels, made smaller from {width} x {height}"
-    digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
-    return Photograph(name, image, digest, label, classes if label is not None else (), note)
+    note, (height, width) = "", sample.image.shape[:2]
+    if height * width > MAX_PIXELS:
+        sample = _shrunk(sample)
+        note = (
+            f"shown at {sample.image.shape[1]} x {sample.image.shape[0]} pixels, made smaller from {width} x {height}"
+        )
+    digest = hashlib.sha256(repr(sample.image.shape).encode() + sample.image.tobytes()).hexdigest()
+    return Photograph(name, sample, digest, classes if sample.label is not None else (), note)
 
 
-def _shrunk(image: np.ndarray, label: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-    factor = (MAX_PIXELS / (image.shape[0] * image.shape[1])) ** 0.5
-    size = (max(1, int(image.shape[1] * factor)), max(1, int(image.shape[0] * factor)))
-    smaller = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
-    return smaller, None if label is None else np.asarray(Image.fromarray(label).resize(size, Image.Resampling.NEAREST))
+def _shrunk(sample: Sample) -> Sample:
+    height, width = sample.image.shape[:2]
+    factor = (MAX_PIXELS / (height * width)) ** 0.5
+    size = (max(1, int(width * factor)), max(1, int(height * factor)))
+
+    def thinned(ids: np.ndarray | None) -> np.ndarray | None:
+        return None if ids is None else np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
+
+    smaller = np.asarray(Image.fromarray(sample.image).resize(size, Image.Resampling.BOX))
+    return replace(sample, image=smaller, label=thinned(sample.label), instances=thinned(sample.instances))

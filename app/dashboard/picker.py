@@ -1,8 +1,10 @@
-"""Clicking a pixel: analysis/figures/click.js as an inline Streamlit component."""
+"""Picking a pixel or a box of a picture: analysis/figures/click.js as an inline Streamlit component."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from io import BytesIO
 
@@ -10,16 +12,14 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from dashboard.photographs import Photograph
-
-SHOWN = 1280  # pixels; the longer side of the photograph that is sent to the browser
+SHOWN = 1280  # pixels; the longer side of the picture that is sent to the browser
 
 _MOUNT = """
 const pickers = new WeakMap();
 export default function ({ data, parentElement, setStateValue }) {
   if (!pickers.has(parentElement)) pickers.set(parentElement, mountPicker(parentElement));
   const picker = pickers.get(parentElement);
-  picker.show(data, (pixel) => setStateValue("pixel", pixel));
+  picker.show(data, (pixel, box) => setStateValue("picked", [pixel, box]));
   return () => {
     picker.destroy();
     pickers.delete(parentElement);
@@ -29,43 +29,121 @@ export default function ({ data, parentElement, setStateValue }) {
 _JS = files("analysis.figures").joinpath("click.js").read_text("utf-8") + _MOUNT
 _component = st.components.v2.component("attention_pixel_picker", js=_JS)
 
+Pixel = tuple[int, int]  # y, x
+Box = tuple[int, int, int, int]  # top, left, bottom, right, ends included
 
-def pick_pixel(photo: Photograph, start: tuple[int, int], step: int, key: str) -> tuple[int, int]:
-    """Show a photograph and return its picked pixel (y, x), at first ``start``.
 
-    An arrow key moves it by ``step`` pixels, with shift by one. The component keeps the pixel: what is sent to the
-    browser stays the same from click to click.
+@dataclass(frozen=True)
+class Picked:
+    """A pixel of a picture, or a box round it."""
+
+    pixel: Pixel
+    box: Box | None = None
+
+    @classmethod
+    def parse(cls, pixel: str, box: str, size: tuple[int, ...]) -> Picked:
+        """What an address says, as far as it lies in a picture of ``size`` (H, W), else its centre."""
+        y, x, *none = _numbers(pixel)
+        region = _numbers(box)
+        if len(region) == 4 and _is_box(region, size):
+            return cls(((region[0] + region[2]) // 2, (region[1] + region[3]) // 2), (*region,))  # ty: ignore
+        inside = not none and 0 <= y < size[0] and 0 <= x < size[1]
+        return cls((y, x) if inside else (size[0] // 2, size[1] // 2))
+
+    @property
+    def text(self) -> tuple[str, str]:
+        """Pixel and box as an address has them."""
+        return ",".join(map(str, self.pixel)), ",".join(map(str, self.box or ()))
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """Regions that light up: ``map`` int ``[H, W]``, 0 for none, and ``texts[number]``; ``key`` says which they are."""
+
+    map: np.ndarray
+    texts: Sequence[str]
+    key: tuple[object, ...]
+
+
+def pick(
+    image: np.ndarray,
+    start: Picked,
+    key: str,
+    label: str,
+    *,
+    digest: str,
+    step: int = 1,
+    drag: bool = False,
+    regions: Regions | None = None,
+) -> Picked:
+    """Show a picture uint8 ``[H, W, 3]`` with SHA-256 ``digest``; returns what is picked, at first ``start``.
+
+    An arrow key moves the pixel by ``step``, with shift by one; ``drag`` allows boxes. The component keeps what is
+    picked: what is sent to the browser stays the same from click to click.
     """
-    height, width = photo.image.shape[:2]
-    key = f"{key} {photo.digest}"
+    height, width = image.shape[:2]
+    key = f"{key} {digest}"
     begun = st.session_state.setdefault(f"start of {key}", start)
+    lit = None if regions is None else {"map": _numbered(regions.key, regions.map), "texts": list(regions.texts)}
     data = {
-        "image": _url(photo.digest, photo.image),
+        "image": _url(digest, image),
         "height": height,
         "width": width,
-        "pixel": begun,
+        "pixel": begun.pixel,
+        "box": begun.box,
         "step": step,
-        "label": _LABEL,
+        "drag": drag,
+        "regions": lit,
+        "label": f"{label}, or move the picked one with the arrow keys, with shift by one pixel",
     }
-    picked = _component(key=key, data=data, on_pixel_change=lambda: None).pixel
-    return picked if (picked := _inside(picked, height, width)) else begun
+    return _inside(_component(key=key, data=data, on_picked_change=lambda: None).picked, (height, width)) or begun
 
 
-_LABEL = "Photograph: click a pixel, or move the picked one with the arrow keys, with shift by one pixel"
-
-
-def _inside(picked: object, height: int, width: int) -> tuple[int, int] | None:
-    """What the browser sent, if it is a pixel of the photograph."""
-    if not (isinstance(picked, list) and len(picked) == 2 and all(isinstance(n, int) for n in picked)):
+def _inside(sent: object, size: tuple[int, ...]) -> Picked | None:
+    """What the browser sent, if it is a pixel of the picture and a box in it, or none."""
+    if not isinstance(sent, list) or len(sent) != 2:
         return None
-    y, x = picked
-    return (y, x) if 0 <= y < height and 0 <= x < width else None
+    pixel, box = sent
+    if not _whole(pixel, 2) or not (0 <= pixel[0] < size[0] and 0 <= pixel[1] < size[1]):
+        return None
+    if box is None:
+        return Picked((pixel[0], pixel[1]))
+    return Picked((pixel[0], pixel[1]), (*box,)) if _whole(box, 4) and _is_box(box, size) else None
+
+
+def _whole(value: object, n: int) -> bool:
+    return isinstance(value, list) and len(value) == n and all(type(number) is int for number in value)
+
+
+def _is_box(box: Sequence[int], size: tuple[int, ...]) -> bool:
+    return 0 <= box[0] <= box[2] < size[0] and 0 <= box[1] <= box[3] < size[1]
+
+
+def _numbers(text: str) -> list[int]:
+    """Whole numbers between commas; two that lie in no picture where there is anything else."""
+    parts = text[:40].split(",")
+    return [int(part) for part in parts] if len(parts) > 1 and all(map(_is_digits, parts)) else [-1, -1]
+
+
+def _is_digits(part: str) -> bool:
+    return part.isascii() and part.isdigit()
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _url(digest: str, _image: np.ndarray) -> str:
     shown = Image.fromarray(_image)
     shown.thumbnail((SHOWN, SHOWN))
+    return _data_url(shown, "JPEG", quality=92)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _numbered(key: tuple[object, ...], _map: np.ndarray) -> str:
+    """Numbers as the red and green of a PNG."""
+    colours = np.stack([_map % 256, _map // 256, np.zeros_like(_map)], axis=2).astype(np.uint8)
+    return _data_url(Image.fromarray(colours), "PNG")
+
+
+def _data_url(image: Image.Image, kind: str, **options: int) -> str:
     stream = BytesIO()
-    shown.save(stream, "JPEG", quality=92)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    image.save(stream, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"

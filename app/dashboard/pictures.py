@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -38,6 +39,22 @@ class Look:
         return self.photo.label if self.photo.classes == self.checkpoint.classes else None
 
     @property
+    def labels(self) -> np.ndarray:
+        """The truth, and where there is none the prediction in its place: uint8 ``[H, W]``."""
+        return self.seen.prediction.astype(np.uint8) if self.truth is None else self.truth
+
+    def class_at(self, pixel: tuple[int, int]) -> str:
+        """The name of a pixel's class by ``labels``."""
+        c = self.labels[pixel]
+        return self.checkpoint.classes[c] if c < len(self.checkpoint.classes) else "ignored"
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """Lines that give ``checkpoint`` and ``sample`` in a notebook."""
+        opened = "from analysis.checkpoints import open_checkpoint"
+        return (opened, f"checkpoint = open_checkpoint({str(self.checkpoint.path)!r})", *self.photo.code)
+
+    @property
     def origin(self) -> str:
         """Provenance of a downloaded figure."""
         return f"{origin(self.checkpoint)} · {self.photo.name}"
@@ -64,6 +81,15 @@ def show(look: Look) -> None:
     if truth is not None:
         figures["truth"] = partial(label_map, truth, classes, palette, "Truth")
     downloads(figures, look.origin)
+
+
+def beside(look: Look, predictions: Mapping[str, np.ndarray]) -> None:
+    """Predictions ``[H, W]`` by name, side by side."""
+    palette = palette_of(look.checkpoint.classes)
+    columns = side_by_side(look.photo, len(predictions), 300)
+    for column, (name, prediction) in zip(columns, predictions.items(), strict=True):
+        picture = colour_labels(prediction, palette)
+        column.image(picture, name, width="stretch", output_format="PNG", alt=f"Prediction: {name}")
 
 
 def _score(look: Look, palette: np.ndarray) -> None:

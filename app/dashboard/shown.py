@@ -46,20 +46,40 @@ def errors_in_one_line() -> Generator[None]:
         st.error(plain(f"cannot read {str(error.filename)[:200]} ({error.strerror}); check the path"))
 
 
-def figure(draw: Callable[[], Figure], name: str, key: tuple[object, ...], caption: str, origin: str) -> None:
+def figure(
+    draw: Callable[[], Figure],
+    name: str,
+    key: tuple[object, ...],
+    caption: str,
+    origin: str,
+    rows: pd.DataFrame | None = None,
+) -> None:
     """Show a figure in the colours of the theme and its caption, with a menu that downloads it in its own colours.
 
-    ``key`` says what ``draw`` depends on: figures of one name and key are drawn once.
+    ``key`` says what ``draw`` depends on: figures of one name and key are drawn once. ``rows``: the numbers behind it.
     """
     dark = st.context.theme.type == "dark"
     st.image(_rendered(name, key, dark, draw), width="stretch", alt=f"{name.replace('-', ' ')}: {caption}")
     st.caption(plain(caption))
+    downloads({name: draw}, origin, {} if rows is None else {name: rows})
+
+
+def picture(image: np.ndarray, draw: Callable[[], Figure], name: str, caption: str, origin: str) -> None:
+    """Show uint8 ``[H, W, 3]`` at once, which drawing a figure is too slow for; ``draw`` is what is downloaded."""
+    st.image(image, width="stretch", output_format="JPEG", alt=f"{name.replace('-', ' ')}: {caption}")
+    st.caption(plain(caption))
     downloads({name: draw}, origin)
 
 
-def downloads(figures: Mapping[str, Callable[[], Figure]], origin: str) -> None:
-    """A small menu with every figure as PNG, SVG and PDF, drawn when asked for."""
+def downloads(
+    figures: Mapping[str, Callable[[], Figure]], origin: str, tables: Mapping[str, pd.DataFrame] | None = None
+) -> None:
+    """A small menu with every figure as PNG, SVG and PDF, drawn when asked for, and every table as CSV."""
     with st.popover("Download", type="tertiary", icon=":material/download:"):
+        for name, rows in (tables or {}).items():
+            st.download_button(
+                "CSV", partial(_csv, rows, origin), f"{name}.csv", "text/csv", key=f"csv {name}", on_click="ignore"
+            )
         for name, draw in figures.items():
             st.caption(plain(name.replace("-", " ")))
             for column, (kind, mime) in zip(st.columns(len(KINDS)), KINDS.items(), strict=True):
@@ -71,6 +91,12 @@ def downloads(figures: Mapping[str, Callable[[], Figure]], origin: str) -> None:
                     key=f"download {name} {kind}",
                     on_click="ignore",
                 )
+
+
+def _csv(rows: pd.DataFrame, origin: str) -> bytes:
+    """Its first line says where the numbers are from; pandas reads it with ``comment="#"``."""
+    said = origin.replace("\n", " ").replace("\r", " ")
+    return f"# {said}\n{rows.to_csv(index=False)}".encode()
 
 
 def written(draw: Callable[[], Figure], kind: str, origin: str) -> bytes:

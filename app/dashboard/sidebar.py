@@ -10,6 +10,7 @@ from analysis.checkpoints import SUFFIXES, Checkpoint, checkpoint_files
 from analysis.datasets import splits
 from analysis.errors import AnalysisError, closest
 from dashboard import address, photographs
+from dashboard.allowed import inside, inside_item, inside_spec, is_inside
 from dashboard.opened import opened_checkpoint, opened_dataset
 from dashboard.photographs import BUNDLED, Photograph
 from dashboard.shown import plain
@@ -39,7 +40,7 @@ def choose_file() -> Path:
     path = _pick_or_type("Checkpoint", "checkpoint", known, wanted, "a checkpoint file or a run directory")
     if not path:
         raise AnalysisError(f"no checkpoint under {' or '.join(FOLDERS)} of this folder; type a path in the sidebar")
-    return _choose_step(path, checkpoint_files(path))
+    return inside(_choose_step(path, checkpoint_files(inside(path))))
 
 
 def choose_photograph(checkpoint: Checkpoint) -> Photograph | None:
@@ -68,6 +69,7 @@ def _directories() -> list[str]:
     files = [file for folder in FOLDERS for file in sorted(Path(folder).rglob("*.safetensors"))]
     files += [file for file in sorted(Path(FETCHED).rglob("*")) if file.suffix in (".safetensors", *SUFFIXES)]
     parents = [file.parent.parent if file.parent.name == "checkpoints" else file.parent for file in files]
+    parents = [parent for parent in parents if is_inside(parent)]
     return list(dict.fromkeys(parent.as_posix() for parent in parents))
 
 
@@ -113,7 +115,7 @@ def _from_dataset(checkpoint: Checkpoint) -> Photograph:
     asked, known = address.current(), _datasets()
     wanted = asked.data or _suitable(checkpoint).get("data", known[0])
     spec = _pick_or_type("Data set", f"data {trained_on(checkpoint)}", known, wanted, "NAME[:PATH]")
-    names = splits(spec)
+    names = splits(inside_spec(spec))
     split = asked.split if spec == asked.data and asked.split in names else "val" if "val" in names else names[0]
     split = st.sidebar.selectbox("Split", names, key=address.seeded(f"split of {spec}", split))
     images = [item.name for item in opened_dataset(spec, split).items]
@@ -124,7 +126,8 @@ def _from_dataset(checkpoint: Checkpoint) -> Photograph:
             st.sidebar.warning(plain(f"no image {asked.image!r} in {spec} {split}; this is the first one"))
     image = st.sidebar.selectbox("Image", images, key=address.seeded(f"image of {spec} {split}", first))
     address.publish(data=spec, split=split, image=image, photo="", upload="")
-    return photographs.from_dataset(opened_dataset(spec, split), image)
+    inside_item(opened_dataset(spec, split), image)
+    return photographs.from_dataset(opened_dataset(spec, split), image, spec)
 
 
 def _bundled(checkpoint: Checkpoint) -> Photograph:

@@ -20,24 +20,63 @@ def test_an_empty_folder_asks_for_a_path(folder: Path) -> None:
     assert "no checkpoint under data/demo or runs" in one_line(opened("gates"))
 
 
-@pytest.mark.parametrize("page", ["look", "gates"])
-@pytest.mark.parametrize("path", ["runs/oen", "/no/such/place", "runs/one\0", "x" * 5000, "[a](b) $x$ `c`"])
-def test_a_path_without_checkpoint(folder: Path, page: str, path: str) -> None:
+PAGES = ("look", "scale_weights", "position", "channels", "gates", "checkpoint")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_path_without_checkpoint(folder: Path, page: str) -> None:
     save(scale(), folder / "runs" / "one")
-    message = one_line(opened(page, checkpoint=path))
-    assert "no checkpoint at" in message or "cannot read" in message
+    assert "no checkpoint at runs/oen; closest: runs/one" in one_line(opened(page, checkpoint="runs/oen"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/no/such/place", "..", "runs/../secret.pth", "runs/one\0", "x" * 5000, "[a](b) $x$ `c`", "~/.ssh", "runs/link"],
+)
+def test_no_path_leads_out_of_the_folders(folder: Path, path: str) -> None:
+    save(scale(), folder / "runs" / "one")
+    save(scale(), folder / "elsewhere")
+    (folder / "runs" / "link").symlink_to(folder / "elsewhere")
+    test = opened(checkpoint=path)
+    assert "is not in a folder that this dashboard reads (data, runs, ../shared)" in one_line(test)
+    assert "runs/link" not in test.selectbox[0].options[1:]
+
+
+def test_links_inside_a_run_do_not_lead_out_either(folder: Path) -> None:
+    file = save(scale(), folder / "elsewhere") / "checkpoints" / "step_000000.safetensors"
+    (folder / "runs" / "one").mkdir(parents=True)
+    (folder / "runs" / "one" / "model.safetensors").symlink_to(file)
+    assert "is not in a folder that this dashboard reads" in one_line(opened(checkpoint="runs/one"))
+
+
+def test_images_of_a_data_set_do_not_lead_out(folder: Path) -> None:
+    save(scale(), folder / "runs" / "one")
+    for part in ("images", "labels"):
+        (folder / "data" / "mine" / part).mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save(folder / "secret.png")
+    (folder / "data/mine/images/a.png").symlink_to(folder / "secret.png")
+    Image.new("L", (64, 64)).save(folder / "data/mine/labels/a.png")
+    test = opened(data="folder:data/mine")
+    assert (test.error and "is not in a folder" in said(test.error)) or "no such" in said(test.error)
+
+
+def test_other_folders_can_be_configured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(scale(), folder / "elsewhere")
+    monkeypatch.setenv("ATTENTION_ANALYSIS_FOLDERS", str(folder / "elsewhere"))
+    assert fine(opened(checkpoint="elsewhere"))
 
 
 def test_what_is_no_checkpoint_of_a_known_layout(folder: Path) -> None:
-    torch.save({"weight": torch.zeros(3)}, folder / "model.pth")
-    save_file({"weight": torch.zeros(3)}, folder / "foreign.safetensors")
-    (folder / "empty").mkdir()
     whole = (save(dual(), folder / "runs" / "one") / "checkpoints" / "step_000000.safetensors").read_bytes()
-    (folder / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
-    assert "model.pth: has no known layout" in one_line(opened(checkpoint="model.pth"))
-    assert "foreign.safetensors: has no known layout" in one_line(opened(checkpoint="foreign.safetensors"))
-    assert "no checkpoint file in empty" in one_line(opened(checkpoint="empty"))
-    assert "cut.safetensors: " in (said := one_line(opened(checkpoint="cut.safetensors"))) and "fetch it again" in said
+    torch.save({"weight": torch.zeros(3)}, folder / "runs/model.pth")
+    save_file({"weight": torch.zeros(3)}, folder / "runs/foreign.safetensors")
+    (folder / "runs/empty").mkdir()
+    (folder / "runs/cut.safetensors").write_bytes(whole[: len(whole) // 2])
+    assert "model.pth: has no known layout" in one_line(opened(checkpoint="runs/model.pth"))
+    assert "foreign.safetensors: has no known layout" in one_line(opened(checkpoint="runs/foreign.safetensors"))
+    assert "no checkpoint file in runs/empty" in one_line(opened(checkpoint="runs/empty"))
+    message = one_line(opened(checkpoint="runs/cut.safetensors"))
+    assert "cut.safetensors: " in message and "fetch it again" in message
 
 
 def test_after_an_error_another_checkpoint_can_be_chosen(folder: Path) -> None:
@@ -62,7 +101,8 @@ def test_a_checkpoint_that_disappears_or_changes(folder: Path) -> None:
     ("spec", "message"),
     [
         ("camvdi", "no data set 'camvdi'; closest: camvid"),
-        ("camvid:nowhere", "nowhere: no CamVid here"),
+        ("camvid:data/nowhere", "nowhere: no CamVid here"),
+        ("camvid:nowhere", "nowhere is not in a folder that this dashboard reads"),
         ("folder:", "data/folder: no such folder"),
         ("shapes:here", "shapes are made on the fly"),
     ],
@@ -79,6 +119,7 @@ def test_names_in_the_url_that_are_not_there_are_said_and_replaced(folder: Path)
     assert fine(test)
     assert "no image 'val-99999' in shapes val" in said(test.warning) and "no step 'step_000003'" in said(test.warning)
     assert test.query_params["image"] == "val-00000" and test.query_params["step"] == "step_000005"
+    test.switch_page("dashboard/position.py").run()
     assert test.query_params["pixel"] == "128,128"
     test = opened(photo="cofee", pixel="1" * 6000)
     assert fine(test) and "no bundled photograph 'cofee'" in said(test.warning)

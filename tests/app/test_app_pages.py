@@ -12,7 +12,17 @@ from streamlit.testing.v1 import AppTest
 
 from analysis.checkpoints import save_checkpoint
 
-SCALE = {"attention": ("Scale weights", "Winning branch"), "average": ("Scale weights",), "max": ("Winning branch",)}
+SCALE = {
+    "attention": ("Weight maps", "Winning branch", "Other weights", "Objects"),
+    "average": ("Weight maps",),
+    "max": ("Winning branch",),
+}
+LINKS = {
+    "scale": ["Its scale weights", "What is in its file"],
+    "position": ["Its position attention"],
+    "channel": ["Its channel attention"],
+    "dual": ["Its gates over the training", "What is in its file"],
+}
 
 
 def sections(test: AppTest) -> list[str]:
@@ -23,12 +33,15 @@ def pictures(test: AppTest) -> int:
     return len(test.get("image"))
 
 
+def links(test: AppTest) -> list[str]:
+    return [link.proto.label for link in test.get("page_link")]
+
+
 @pytest.mark.parametrize("fusion", SCALE)
-def test_look_through_a_scale_model(folder: Path, fusion: str) -> None:
+def test_scale_weights_of_every_fusion(folder: Path, fusion: str) -> None:
     save(scale(fusion=fusion), folder / "runs" / "one")
-    test = opened()
+    test = opened("scale_weights")
     assert fine(test) and tuple(sections(test)) == SCALE[fusion]
-    assert pictures(test) == 3 + len(SCALE[fusion])
     captions = said(test.caption)
     assert "1.0x branch, 0.75x branch, 0.5x branch" in captions and "mIoU" in captions
     assert ("the 1.0x branch wins" in captions) == (fusion != "average")
@@ -38,18 +51,30 @@ def test_look_through_a_scale_model(folder: Path, fusion: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({}, ["Position attention", "Prediction", "Gates", "Channel attention"]),
-        ({"position": False}, ["Prediction", "Gates", "Channel attention"]),
-        ({"channel": False}, ["Position attention", "Prediction", "Gates"]),
-        ({"position": False, "channel": False}, ["Prediction"]),
+        ({}, ["position", "channel", "dual"]),
+        ({"position": False}, ["channel", "dual"]),
+        ({"channel": False}, ["position", "dual"]),
+        ({"position": False, "channel": False}, ["dual"]),
     ],
 )
-def test_look_through_a_dual_model(folder: Path, fields: dict[str, Any], expected: list[str]) -> None:
+def test_pages_of_a_dual_model_say_what_it_lacks(folder: Path, fields: dict[str, Any], expected: list[str]) -> None:
     save(dual(**fields), folder / "runs" / "one")
-    test = opened()
-    assert fine(test) and sections(test) == expected
-    assert len(test.get("bidi_component")) == ("Position attention" in expected)
-    assert test.query_params.get("pixel") == ("128,128" if "Position attention" in expected else None)
+    wanted = [label for name in expected for label in LINKS[name]]
+    look = opened()
+    assert fine(look) and links(look) == wanted
+    assert ("Gates" in sections(look)) == (len(expected) > 1)
+    for page, kind in (("position", "position"), ("channels", "channel"), ("scale_weights", "scale")):
+        test = opened(page)
+        assert fine(test) and (links(test) == []) == (kind in expected)
+        if kind not in expected:
+            assert "This checkpoint (Dual attention" in said(test.info) and links(test) == wanted
+
+
+def test_a_scale_model_has_no_channels(folder: Path) -> None:
+    save(scale(), folder / "runs" / "one")
+    for page in ("position", "channels"):
+        test = opened(page)
+        assert fine(test) and links(test) == LINKS["scale"] and "Attention to Scale, tiny" in said(test.info)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +82,7 @@ def test_look_through_a_dual_model(folder: Path, fields: dict[str, Any], expecte
 )
 def test_the_form_in_force_is_said(folder: Path, form: str, text: str) -> None:
     save(dual(form=form), folder / "runs" / "one")
-    test = opened()
+    test = opened("channels")
     assert text in said(test.markdown) and f"channel attention ({form} form)" in said(test.caption)
 
 
@@ -74,7 +99,7 @@ def test_gates_of_a_model_without_links_to_look(folder: Path, model: Any) -> Non
     test = opened("gates")
     assert fine(test) and pictures(test) == 0
     assert "has no gates" in said(test.info)
-    assert [link.proto.label for link in test.get("page_link")] == ["Look through this checkpoint"]
+    assert links(test) == ["Look through this checkpoint"]
 
 
 def test_gates_without_a_history_say_so(folder: Path) -> None:
@@ -127,14 +152,14 @@ def test_the_demo_comes_first(folder: Path) -> None:
 def test_a_bundled_photograph_has_no_truth(folder: Path) -> None:
     save(scale(), folder / "runs" / "one")
     test = opened(photo="coffee")
-    assert fine(test) and pictures(test) == 4
+    assert fine(test) and pictures(test) == 2
     assert "coffee (skimage). Beside each class: its share" in said(test.caption)
 
 
 def test_labels_of_other_classes_are_no_truth(folder: Path) -> None:
     save_checkpoint(scale(), folder / "runs/one/a.safetensors", list("abcde"), {"dataset": "shapes"})
     test = opened()
-    assert fine(test) and pictures(test) == 4 and "Its labels have other classes than the model" in said(test.caption)
+    assert fine(test) and pictures(test) == 2 and "Its labels have other classes than the model" in said(test.caption)
 
 
 def test_an_upload_is_looked_at_and_kept_while_the_session_lasts(folder: Path) -> None:
@@ -144,7 +169,8 @@ def test_an_upload_is_looked_at_and_kept_while_the_session_lasts(folder: Path) -
     assert "Upload a photograph" in said(test.info)
     test.file_uploader[0].upload("<b>street</b>.png", png(np.full((90, 120, 3), 200, np.uint8)), "image/png").run()
     assert fine(test) and "<b>street</b>.png (upload)" in said(test.caption)
-    assert test.query_params["pixel"] == "45,60"
+    test.switch_page("dashboard/position.py").run()
+    assert fine(test) and test.query_params["pixel"] == "45,60"
     test.switch_page("dashboard/gates.py").run().switch_page("dashboard/look.py").run()
     assert fine(test) and "<b>street</b>.png (upload)" in said(test.caption)
     elsewhere = opened(upload=test.query_params["upload"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from dashboard.opened import opened_checkpoint, seen_through
 from dashboard.photographs import BUNDLED, MAX_PIXELS, bundled, from_dataset, photograph
-from dashboard.picker import _inside
+from dashboard.picker import Picked, _inside
 from dashboard.shown import _darken, plain, written
 from dashboards import dual, save, scale
 from hypothesis import given
@@ -20,7 +20,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis.datasets import open_dataset
+from analysis.datasets import Sample, open_dataset
 from analysis.errors import AnalysisError
 from analysis.views import view
 
@@ -39,21 +39,23 @@ def test_no_other_photograph_is_bundled() -> None:
 
 def test_a_labelled_image_comes_with_its_classes() -> None:
     dataset = open_dataset("shapes", "val")
-    photo = from_dataset(dataset, "val-00002")
+    photo = from_dataset(dataset, "val-00002", "shapes")
     assert photo.classes == dataset.classes and photo.name == "val-00002 (shapes, val)"
     assert photo.label is not None and (photo.label == dataset[2].label).all()
-    assert photo.digest != from_dataset(dataset, "val-00003").digest
+    assert photo.digest != from_dataset(dataset, "val-00003", "shapes").digest
     with pytest.raises(AnalysisError, match="no image 'val-2' in shapes val"):
-        from_dataset(dataset, "val-2")
+        from_dataset(dataset, "val-2", "shapes")
 
 
 def test_what_is_too_large_for_a_page_shrinks_with_its_labels() -> None:
     label = np.zeros((2000, 4000), np.uint8)
     label[:, 2000:] = 3
-    photo = photograph("large", np.zeros((2000, 4000, 3), np.uint8), label, tuple("abcd"))
+    sample = Sample("large", np.zeros((2000, 4000, 3), np.uint8), label, "", "", label.astype(np.int32), frozenset({3}))
+    photo = photograph("large", sample, tuple("abcd"))
     assert photo.image.shape == (1024, 2048, 3) and photo.image.shape[0] * photo.image.shape[1] <= MAX_PIXELS
     assert photo.label is not None and photo.label.shape == (1024, 2048)
     assert (photo.label[:, :1024] == 0).all() and (photo.label[:, 1024:] == 3).all()
+    assert photo.sample.instances is not None and (photo.sample.instances == photo.label).all()
     assert photo.note == "shown at 2048 x 1024 pixels, made smaller from 4000 x 2000"
 
 
@@ -94,10 +96,29 @@ def test_escaped_text_is_the_text(text: str) -> None:
     assert not re.search(r"(?<!\\)[`*_\[\]<>$:]", plain(text).replace("\\\\", ""))
 
 
-@pytest.mark.parametrize("sent", [None, "1,2", [1], [1, 2, 3], [1.0, 2.0], ["1", "2"], [-1, 0], [0, 9], [True, None]])
-def test_what_the_browser_sends_is_a_pixel_of_the_photograph_or_nothing(sent: object) -> None:
-    assert _inside(sent, 9, 9) is None
-    assert _inside([8, 0], 9, 9) == (8, 0)
+@pytest.mark.parametrize("pixel", [None, "1,2", [1], [1, 2, 3], [1.0, 2.0], ["1", "2"], [-1, 0], [0, 9], [True, 0]])
+def test_what_the_browser_sends_is_a_pixel_of_the_photograph_or_nothing(pixel: object) -> None:
+    assert _inside([pixel, None], (9, 9)) is None and _inside(pixel, (9, 9)) is None
+    assert _inside([[8, 0], None], (9, 9)) == Picked((8, 0))
+
+
+@pytest.mark.parametrize("box", [[3, 3, 2, 4], [0, 0, 9, 1], [0, 0, 1], [0, 0, 1, "1"], "0,0,1,1", [-1, 0, 1, 1]])
+def test_a_box_that_is_none_is_not_taken(box: object) -> None:
+    assert _inside([[1, 1], box], (9, 9)) is None
+    assert _inside([[1, 1], [0, 0, 2, 8]], (9, 9)) == Picked((1, 1), (0, 0, 2, 8))
+
+
+@given(st.text(max_size=50), st.text(max_size=50))
+def test_an_address_names_a_place_of_the_photograph_whatever_it_says(pixel: str, box: str) -> None:
+    found = Picked.parse(pixel, box, (9, 12))
+    assert (0 <= found.pixel[0] < 9 and 0 <= found.pixel[1] < 12 and found.box is None) or "," in box
+
+
+@given(st.integers(0, 8), st.integers(0, 8), st.integers(0, 11), st.integers(0, 11))
+def test_an_address_gives_back_what_was_picked(y0: int, y1: int, x0: int, x1: int) -> None:
+    box = (min(y0, y1), min(x0, x1), max(y0, y1), max(x0, x1))
+    for picked in (Picked((y0, x0)), Picked(((y0 + y1) // 2, (x0 + x1) // 2), box)):
+        assert Picked.parse(*picked.text, (9, 12)) == picked
 
 
 def test_sessions_share_a_checkpoint_until_its_file_changes(tmp_path: Path) -> None:
@@ -111,7 +132,7 @@ def test_sessions_share_a_checkpoint_until_its_file_changes(tmp_path: Path) -> N
 def test_sessions_that_look_at_once_do_not_see_each_other(tmp_path: Path) -> None:
     file = save(dual(), tmp_path / "one", steps=(0, 1)) / "checkpoints" / "step_000001.safetensors"
     checkpoint = opened_checkpoint(file)
-    photos = [from_dataset(open_dataset("shapes", "val"), f"val-{i:05d}") for i in range(6)]
+    photos = [from_dataset(open_dataset("shapes", "val"), f"val-{i:05d}", "shapes") for i in range(6)]
     with ThreadPoolExecutor(6) as sessions:
         seen = list(sessions.map(lambda photo: seen_through(checkpoint, photo.image, photo.digest), photos))
     for photo, one in zip(photos, seen, strict=True):

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted_channels import CLASSES, TRUTH, K, module, sums_table
-from torch import Tensor
+from torch import Tensor, nn
 
 from analysis import intervene, open_checkpoint
 from analysis.checkpoints import Checkpoint
@@ -28,6 +28,7 @@ from analysis.studies.channel_groups.ablation import Ablation
 from analysis.studies.channel_groups.agreement import adjusted_mutual_information
 from analysis.studies.channel_groups.concentration import affinity_of, concentration, concentrations
 from analysis.studies.channel_groups.groups import responsive, stable_groups
+from analysis.studies.channel_groups.one_image import channels_of
 from analysis.studies.channel_groups.resolution import crops, training_crop
 from analysis.studies.channel_groups.selectivity import chosen_cells, class_auc, label_on_grid
 from analysis.studies.channel_groups.sums import MAX_STRETCHES, Cells, members, stretches, sums_of
@@ -314,3 +315,41 @@ def test_bare_channels_is_measured_on_checkpoints_with_and_without_projections()
     iou = [100 * miou(one["channel_ablation"].query("group == -1"), np.ones((1, 6)))[0] for one in (bare, projected)]
     assert retrained.effect == pytest.approx(iou[0] - iou[1])
     assert list(bare["channel_groups"]) == list(projected["channel_groups"])
+
+
+def test_channels_of_one_photograph() -> None:
+    checkpoint = open_checkpoint(Path(__file__).parents[2] / "data/demo/shapes-dual")
+    sample = open_dataset("shapes", "val")[0]
+    model = checkpoint.model
+    assert isinstance(model, DualAttention) and sample.label is not None
+    seen = channels_of(model, sample.image)
+    n = len(seen.alive)
+    assert sorted(seen.order) == list(range(n)) and seen.before.shape == seen.after.shape
+    flat = seen.before.flatten(1).numpy()[seen.alive]
+    np.testing.assert_allclose(seen.correlation[np.ix_(seen.alive, seen.alive)], np.corrcoef(flat), atol=1e-3)
+    group = seen.groups(4)
+    sizes = np.bincount(group[seen.alive])
+    assert len(sizes) == 4 and (np.diff(sizes) <= 0).all() and (group[~seen.alive] == -1).all()
+    assert seen.maps(group).shape == (4, *seen.before.shape[1:])
+    auc = seen.selectivity(sample.label, 5)
+    assert auc.shape == (n, 5) and np.nanmin(auc) >= 0 and np.nanmax(auc) <= 1
+
+
+def test_without_channels_is_what_a_changed_tap_predicts() -> None:
+    model = open_checkpoint(Path(__file__).parents[2] / "data/demo/shapes-dual").model
+    image = open_dataset("shapes", "val")[0].image
+    assert isinstance(model, DualAttention)
+    seen = channels_of(model, image)
+    whole = predict(model, image).argmax(dim=0).numpy()
+    assert (seen.without(np.zeros(0, int)) == whole).all() and (seen.paths.prediction == whole).all()
+    channels = np.flatnonzero(seen.groups(3) == 0)
+
+    def at_their_mean(module: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor]:
+        changed = given[0].clone()
+        changed[:, channels] = changed[:, channels].mean(dim=(2, 3), keepdim=True)
+        return (changed,)
+
+    hook = model.channel_out.register_forward_pre_hook(at_their_mean)
+    replaced = predict(model, image).argmax(dim=0).numpy()
+    hook.remove()
+    assert (seen.without(channels) == replaced).mean() > 0.9999 and (replaced != whole).any()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from analysis import open_checkpoint
-from analysis.datasets import Sample, open_dataset
+from analysis.datasets import Sample, open_dataset, things_of
 from analysis.errors import AnalysisError
 from analysis.evaluation import RING
 from analysis.measures import object_iou
@@ -24,6 +24,8 @@ from analysis.models import ScaleAttention, predict
 from analysis.studies.object_scale import object_scale
 from analysis.studies.object_scale.head import attending, redrawn_heads, redrawn_weights
 from analysis.studies.object_scale.objects import ORDER, ObjectScale
+from analysis.studies.object_scale.one_image import objects_of
+from analysis.studies.object_scale.probe import chosen, probe_object, resized_in
 from analysis.studies.object_scale.regions import outlines, placebo_means, regions_of
 
 ROOT = Path(__file__).parents[2]
@@ -205,3 +207,47 @@ def seconds(work: Callable[[], object]) -> float:
     start = time.process_time()
     work()
     return time.process_time() - start
+
+
+def test_objects_of_one_photograph_are_those_of_the_study() -> None:
+    checkpoint = open_checkpoint(ROOT / "data/demo/shapes-scale")
+    dataset = open_dataset("shapes", "val")
+    sample, model = dataset[0], checkpoint.model
+    assert isinstance(model, ScaleAttention) and sample.label is not None
+    seen = objects_of(model, sample, sample.label, dataset.things, dataset.classes)
+    study = ObjectScale(model, dataset.classes)
+    wanted = study.rows(sample, sample.label, study.see(sample))["objects"]
+    columns = ["object", "class", "area", "scale", "weight_inside", "weight_placebo", "wins", "iou"]
+    pd.testing.assert_frame_equal(seen.table[columns], wanted[wanted["thing"]][columns].reset_index(drop=True))
+    worth = seen.table.groupby("object")["shapley"].sum()
+    assert worth.notna().all() and len(worth) == len(sample.objects)
+
+
+def test_regions_of_a_prediction_stand_for_objects() -> None:
+    checkpoint = open_checkpoint(ROOT / "data/demo/shapes-scale")
+    sample, model = open_dataset("shapes", "val")[0], checkpoint.model
+    assert isinstance(model, ScaleAttention)
+    label = predict(model, sample.image).argmax(dim=0).byte().numpy()
+    bare = dataclasses.replace(sample, label=None, instances=None, things=frozenset())
+    seen = objects_of(model, bare, label, things_of(checkpoint.classes), checkpoint.classes)
+    assert len(seen.objects) and (label[seen.objects.map == 1] == seen.objects.classes[0]).all()
+    nothing = objects_of(model, bare, np.zeros_like(label), things_of(checkpoint.classes), checkpoint.classes)
+    assert nothing.table.empty and "shapley" in nothing.table
+
+
+def test_one_object_is_probed_as_the_study_does() -> None:
+    checkpoint = open_checkpoint(ROOT / "data/demo/shapes-scale")
+    sample, model = open_dataset("shapes", "val")[0], checkpoint.model
+    assert isinstance(model, ScaleAttention) and sample.label is not None
+    seen = objects_of(model, sample, sample.label, sample.things, checkpoint.classes)
+    k = chosen(sample, seen.maps.cell, 1)[0][0]
+    rows, shift = probe_object(model, sample, k, checkpoint.classes, seen.maps.cell)
+    assert set(rows["kind"]) == {"object", "placebo"} and (rows.groupby(["kind", "factor"]).size() == 3).all()
+    totals = rows.groupby(["kind", "factor"])["weight_inside"].sum()
+    np.testing.assert_allclose(totals, 1, atol=1e-4)
+    same, larger = resized_in(sample, k, 1.0), resized_in(sample, k, 1.4)
+    mask = sample.objects.map == k
+    assert np.abs(same[mask].astype(int) - sample.image[mask]).mean() < 2 < np.abs(larger.astype(int) - same).max()
+    assert (resized_in(sample, k, 1.4, shift)[mask] == sample.image[mask]).all()
+    with pytest.raises(AnalysisError, match="object 1 touches the border, or is below a cell"):
+        probe_object(model, sample, 1, checkpoint.classes, cell=1e9)

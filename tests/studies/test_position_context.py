@@ -23,10 +23,13 @@ from analysis.checkpoints import Checkpoint
 from analysis.datasets import open_dataset
 from analysis.datasets.sample import Dataset, Item, Sample, connected_objects
 from analysis.errors import AnalysisError
+from analysis.models import DualAttention
 from analysis.statistics import Estimate, judge
 from analysis.studies.dual_paths import dual_model, run_paths
-from analysis.studies.position_context import PositionContext, position_context, same_class_context
+from analysis.studies.miou import confusion_rows
+from analysis.studies.position_context import PositionContext, position_context, removed, same_class_context
 from analysis.studies.position_context.grid import labels_on, nearest_cells, sizes_on
+from analysis.studies.position_context.one_query import by_class
 from analysis.studies.position_context.rings import NEAR, Labels, rings
 from analysis.studies.position_context.rows import Projected, row_sums
 from analysis.views import cell_of
@@ -318,3 +321,33 @@ print(peak() - before)
 def test_memory_stays_flat_at_9216_positions() -> None:
     done = subprocess.run([sys.executable, "-c", MEMORY], cwd=ROOT, capture_output=True, text=True, check=True)
     assert float(done.stdout) < 200  # MiB; the matrix alone has 324
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 10**6), st.integers(4, 7), st.integers(4, 8))
+def test_one_query_by_class_is_what_the_study_sums(seed: int, h: int, w: int) -> None:
+    projected, cells = drawn(seed, h, w)
+    query, key = (t.flatten(1).double() for t in (projected.query, projected.key))
+    weights = torch.softmax(query.T @ key, dim=1).numpy()
+    for j in np.flatnonzero(cells.ravel() >= 0)[:6]:
+        table = by_class(weights[j].reshape(h, w), [divmod(int(j), w)], cells, "abc").set_index("class")
+        wanted, own = naive(weights, cells, int(j)), "abc"[cells.ravel()[j]]
+        if wanted["base_rate"] == 0:
+            assert own not in table.index
+            continue
+        for column, name in (("mass", "same_class_mass"), ("base_rate", "base_rate")):
+            assert table.loc[own, column] == pytest.approx(wanted[name])
+        assert table.loc[own, "distance_matched_rate"] == pytest.approx(wanted["distance_matched_rate"])
+        assert table["mass"].sum() == pytest.approx(wanted["far_mass"]) == pytest.approx(table.iloc[:, 2].sum())
+
+
+def test_predictions_without_keys_are_those_of_the_study(dual: Checkpoint) -> None:
+    dataset = scenes(1)
+    sample = dataset[0]
+    assert sample.label is not None and isinstance(dual.model, DualAttention)
+    found = removed(dual.model, sample.image, sample.label, len(dataset.classes))
+    rows = PositionContext(dual, dataset).rows(sample)["position_context_iou"]
+    for prediction, (_, row) in zip(found.values(), rows.iterrows(), strict=True):
+        counts = confusion_rows(prediction, sample.label, dataset.classes)
+        assert all(row[name] == count for name, count in counts.items())
+    assert list(found) == rows["intervention"].tolist()

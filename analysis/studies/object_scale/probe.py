@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from analysis.datasets import shapes
 from analysis.datasets.sample import Sample
+from analysis.errors import AnalysisError
 from analysis.measures import IGNORE
 from analysis.models import ScaleAttention, to_input
 from analysis.models.inference import input_size
@@ -88,6 +89,33 @@ def probe_rows(
     rows = pd.DataFrame([row for table in tables for row in table], columns=[*ROW])
     rows.insert(0, "image", sample.name)
     return rows
+
+
+def probe_object(
+    model: ScaleAttention, sample: Sample, k: int, classes: tuple[str, ...], cell: float
+) -> tuple[pd.DataFrame, int]:
+    """One object ``k`` of a photograph: rows as :func:`probe_rows` has them, and how many columns away its placebo is.
+
+    ``cell``: pixels of the photograph to a cell of the weight map. AnalysisError: an object that cannot be probed.
+    """
+    mask = sample.objects.map == k
+    if not _fits(mask, cell):
+        raise AnalysisError(f"object {k} touches the border, or is below a cell at {min(FACTORS)} times its size")
+    rng = np.random.default_rng([zlib.crc32(sample.name.encode()), k])
+    shift = _placebo_shift(mask, sample.objects.map > 0, rng)
+    if shift is None:
+        raise AnalysisError(f"there is no place without objects at the height of object {k}, so it has no placebo")
+    named = Region("object", k, classes[sample.objects.classes[k - 1]], int(mask.sum()))
+    variants = list(_pasted(model, sample, named, shift))
+    rows = pd.DataFrame(_rows(variants, _weights(model, variants), model), columns=[*ROW])
+    rows.insert(0, "image", sample.name)
+    return rows, shift
+
+
+def resized_in(sample: Sample, k: int, factor: float, shift: int = 0) -> np.ndarray:
+    """The photograph in which object ``k`` has ``factor`` times its size, uint8; ``shift``: its placebo instead."""
+    place = np.roll(sample.objects.map == k, shift, axis=1)
+    return pasted(erased(sample.image, place), sample.image, place, factor)[0]
 
 
 def _zooms(model: ScaleAttention, sample: Sample, label: np.ndarray, classes: tuple[str, ...]) -> list[Variant]:

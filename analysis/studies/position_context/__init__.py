@@ -40,7 +40,7 @@ from analysis.studies.study import Result, Rows, run
 CONTROL_ROWS = 4  # the controls visit the queries of one grid row in so many
 _TAPS = ("position.query", "position.key", "position.value", "position.features", "position.attended")
 
-__all__ = ["PositionContext", "position_context", "same_class_context"]
+__all__ = ["PositionContext", "position_context", "removed", "same_class_context"]
 
 
 def position_context(
@@ -109,11 +109,7 @@ class PositionContext:
 
     def _arms(self, paths: Paths, trained: RowSums, label: np.ndarray) -> Iterator[dict[str, object]]:
         """Intersections and unions of every class as trained, and after each removal."""
-        predictions = [paths.prediction]
-        for attended in (trained.without_own, trained.without_other):
-            if attended is not None:
-                predictions.append(paths.predicted(position=paths.end("position", attended[None])))
-        for arm, prediction in zip(ARMS, predictions, strict=True):
+        for arm, prediction in _predictions(paths, trained).items():
             yield {"intervention": arm, **confusion_rows(prediction, label, self.dataset.classes)}
 
     def _label(self, sample: Sample) -> np.ndarray:
@@ -121,6 +117,30 @@ class PositionContext:
             where = f"{self.dataset.name} {self.dataset.split}: {sample.name}"
             raise AnalysisError(f"{where} has no label, so no class is its own; choose a labelled split")
         return sample.label
+
+
+@torch.no_grad()
+def removed(model: DualAttention, image: np.ndarray, label: np.ndarray, n_classes: int) -> dict[str, np.ndarray]:
+    """Predictions ``[H, W]`` of one photograph by intervention: as trained, without its own class's keys, and with as
+    much taken from other classes at the same distances (:mod:`.removal`). ``label [H, W]`` says what is whose own.
+
+    AnalysisError: no position attention.
+    """
+    paths = run_paths(dual_model(model, *_TAPS), image, _TAPS)
+    cells = labels_on(label, _grid(paths), n_classes, model.spec.input.align_corners)
+    query, key, value, _, attended = (paths.taps[name][0].float() for name in _TAPS)
+    labels = Labels.of(cells, query.device)
+    grid, visited = rings(*cells.shape, query.device), range(len(cells))
+    return _predictions(paths, row_sums(Projected(query, key, value, attended), labels, grid, n_classes, visited))
+
+
+def _predictions(paths: Paths, sums: RowSums) -> dict[str, np.ndarray]:
+    """What is predicted as trained, and after each removal."""
+    predictions = [paths.prediction]
+    for attended in (sums.without_own, sums.without_other):
+        if attended is not None:
+            predictions.append(paths.predicted(position=paths.end("position", attended[None])))
+    return dict(zip(ARMS, predictions, strict=True))
 
 
 def _grid(paths: Paths) -> tuple[int, int]:

@@ -37,13 +37,17 @@ class Rings:
         return self.index[:, h - 1 - y : 2 * h - 1 - y].flatten(1)
 
 
+def ring_of(distance: Tensor) -> Tensor:
+    """The ring of keys at these distances in cells, int64; a root that is a whole number stays on its side."""
+    return torch.ceil(distance - 1e-4).long()
+
+
 @lru_cache(maxsize=1)
 def rings(h: int, w: int, device: torch.device) -> Rings:
     """The rings of a grid; they take about ``16 h w^2`` bytes, and are kept for the next image."""
     dy, dx = torch.arange(1 - h, h, device=device), torch.arange(w, device=device)
     distance = torch.hypot(dy[None, :, None].float(), (dx[:, None, None] - dx).float())
-    # A hair less, so that a root that is a whole number stays on its side of the cut.
-    index = torch.ceil(distance - 1e-4).long()
+    index = ring_of(distance)
     n_rings = int(index.max()) + 1
     sums, counts = (torch.zeros(n_rings, device=device, dtype=torch.float64) for _ in range(2))
     sums.index_add_(0, index.flatten(), distance.flatten().double())

@@ -8,9 +8,12 @@ import streamlit as st
 
 from analysis.figures.maps import weight_maps, winner_map
 from analysis.models import ScaleSpec
-from dashboard import words
+from dashboard import address
 from dashboard.pictures import Look
 from dashboard.shown import figure
+from dashboard.words import scale as words
+
+PANELS = {"common": "All maps from 0 to 1", "panel": "Each map its own range"}
 
 
 def show(look: Look) -> None:
@@ -18,14 +21,30 @@ def show(look: Look) -> None:
     spec = look.checkpoint.spec
     assert isinstance(spec, ScaleSpec)
     if look.seen.weights is not None:
-        st.markdown("#### Scale weights")
+        st.markdown("#### Weight maps")
         st.markdown(words.AVERAGE if spec.fusion == "average" else words.WEIGHTS)
-        draw = partial(weight_maps, look.seen.weights, look.seen.branches, look.photo.image)
-        figure(draw, "weights", look.key, words.weights_caption(look.seen), look.origin)
+        _maps(look)
     if look.seen.winner is not None:
         st.markdown("#### Winning branch")
         st.markdown(words.WINNER_OF_MAX if spec.fusion == "max" else words.WINNER)
         _winner(look)
+
+
+@st.fragment
+def _maps(look: Look) -> None:
+    assert look.seen.weights is not None
+    panels = address.choose("panels", list(PANELS), _panels)
+    if panels == "panel":
+        st.warning(words.PANELS, icon=":material/visibility:")
+    scale = "common" if panels == "common" else "panel"
+    draw = partial(weight_maps, look.seen.weights, look.seen.branches, look.photo.image, scale)
+    figure(draw, "weights", (*look.key, panels), words.weights_caption(look.seen), look.origin)
+
+
+def _panels(key: str) -> str | None:
+    return st.segmented_control(
+        "Range of the maps", list(PANELS), format_func=PANELS.__getitem__, key=key, required=True
+    )
 
 
 def _winner(look: Look) -> None:

@@ -1,0 +1,196 @@
+"""The objects of a photograph: their weights, a scatter that is linked to the picture, and the object probe."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from analysis.figures.maps import object_scatter
+from analysis.figures.overlay import outlined
+from analysis.figures.style import CATEGORIES
+from analysis.studies.object_scale.one_image import ObjectsOf
+from analysis.studies.object_scale.paste import box_of
+from analysis.studies.object_scale.probe import resized_in
+from analysis.views import branch_labels
+from dashboard import address
+from dashboard.opened import objects_in, probed
+from dashboard.picker import Picked, Regions, pick
+from dashboard.pictures import Look
+from dashboard.shown import code, downloads, errors_in_one_line, plain, table
+from dashboard.words import scale as words
+
+MEASURES = {"inside": "on the object", "placebo": "less its placebo", "interior": "a cell inside the outline"}
+CROPS = 12  # shown of the selected points
+
+
+@st.fragment
+def show(look: Look) -> None:
+    """The objects, one of them picked; a click runs this part of the page again and nothing else."""
+    st.markdown("#### Objects")
+    st.markdown(words.OBJECTS)
+    seen = objects_in(look.checkpoint, look.photo, look.labels)
+    st.caption(plain(words.objects_caption(seen.table, look.truth is not None)))
+    if seen.table.empty:
+        return
+    branch, measure = _choices(look)
+    rows = _measured(seen.table, look.seen.branches.index(branch), measure)
+    photograph, beside = st.container(width=1400).columns([3, 2])
+    with photograph:
+        k = _picked(look, seen)
+    with beside:
+        picked = _scatter(rows, f"weight of the {branch}, {MEASURES[measure]}", k, look)
+    if k:
+        st.caption(plain(words.object_caption(seen.table[seen.table["object"] == k], look.truth is not None)))
+    if picked:
+        _crops(look, seen, rows[rows["object"].isin(picked)])
+    if k:
+        with errors_in_one_line():
+            _probe(look, seen, k, branch)
+    wide = seen.table.drop(columns=["image", "thing"]).round(3)
+    with st.expander("Every object and branch"):
+        table(wide, "objects", words.objects_caption(seen.table, look.truth is not None))
+    code(
+        *look.code,
+        "from analysis.datasets import things_of",
+        "from analysis.studies.object_scale.one_image import objects_of",
+        "from analysis.models import predict",
+        "label = sample.label"
+        if look.truth is not None
+        else "label = predict(checkpoint.model, sample.image).argmax(dim=0).byte().cpu().numpy()",
+        "things = things_of(checkpoint.classes)",
+        "seen = objects_of(checkpoint.model, sample, label, things, checkpoint.classes)",
+        "seen.table",
+    )
+
+
+def _choices(look: Look) -> tuple[str, str]:
+    left, right = st.container(width=1000).columns(2)
+    branch = address.choose("branch", look.seen.branches, partial(_control, left, "Branch", list(look.seen.branches)))
+    measure = address.choose("measure", list(MEASURES), partial(_control, right, "Weight", list(MEASURES)))
+    return branch, measure
+
+
+def _control(place: st.delta_generator.DeltaGenerator, label: str, options: list[str], key: str) -> str | None:
+    return place.segmented_control(
+        label, options, key=key, required=True, format_func=lambda option: MEASURES.get(option, option)
+    )
+
+
+def _measured(objects: pd.DataFrame, branch: int, measure: str) -> pd.DataFrame:
+    """The rows of a branch, with ``weight``."""
+    scales = list(dict.fromkeys(objects["scale"]))
+    rows = objects[objects["scale"] == scales[branch]]
+    weight = rows["weight_interior"] if measure == "interior" else rows["weight_inside"]
+    return rows.assign(weight=weight - rows["weight_placebo"] if measure == "placebo" else weight)
+
+
+def _picked(look: Look, seen: ObjectsOf) -> int:
+    """The number of the picked object, 0 for none; at first that of the address, else the largest."""
+    numbers = seen.objects.map
+    asked = address.current().object
+    k = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 9 else 0
+    areas = np.bincount(numbers.ravel())
+    k = k if 0 < k < len(areas) and areas[k] else 1 + int(areas[1:].argmax())
+    places = np.argwhere(numbers == k)
+    start = Picked((int(places[len(places) // 2][0]), int(places[len(places) // 2][1])))
+    key = (*look.key, look.truth is None)
+    regions = Regions(numbers, _texts(seen.table, look.truth is not None), key)
+    label, digest = "Photograph with its objects: click one", f"{look.photo.digest} {look.truth is None}"
+    picture = _outlined(digest, look.photo.image, numbers)
+    picked = pick(picture, start, address.key("objects"), label, digest=f"{digest} outlined", regions=regions)
+    chosen = int(numbers[picked.pixel])
+    address.publish(object=str(chosen) if chosen else "")
+    return chosen
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _outlined(digest: str, _image: np.ndarray, _numbers: np.ndarray) -> np.ndarray:
+    return outlined(_image, _numbers)
+
+
+def _texts(objects: pd.DataFrame, truth: bool) -> list[str]:
+    """What the pointer shows of every object; first of none."""
+    texts = [""] * (int(objects["object"].max()) + 1)
+    for k, rows in objects.groupby("object"):
+        first = rows.iloc[0]
+        lines = [f"{first['class']}, {first['area']:,} pixels"] + [f"IoU {first['iou']:.2f}"] * truth
+        labels = branch_labels(tuple(rows["scale"]))
+        pairs = zip(labels, rows["weight_inside"], rows["shapley"], strict=True)
+        lines += [f"{label}: weight {weight:.2f}, Shapley {value:+.2f} nats" for label, weight, value in pairs]
+        texts[int(str(k))] = "\n".join(lines)
+    return texts
+
+
+def _scatter(rows: pd.DataFrame, label: str, k: int, look: Look) -> list[int]:
+    """The chart, and the objects whose points are selected in it: by clicks, or by a box."""
+    shown = rows[["object", "class", "area", "weight"]].dropna().assign(picked=rows["object"] == k)
+    box, clicked = alt.selection_interval(name="box"), alt.selection_point(name="clicked", fields=["object"])
+    classes = sorted(rows["class"].unique())
+    colours = alt.Scale(domain=classes, range=[CATEGORIES[i % len(CATEGORIES)] for i in range(len(classes))])
+    picked = alt.datum.picked
+    points: Any = alt.Chart(shown, height=380).mark_point(filled=True, opacity=0.85)
+    chart = points.encode(
+        x=alt.X("area:Q", title="area (pixels)").scale(type="log"),
+        y=alt.Y("weight:Q", title=label).scale(zero=False),
+        color=alt.Color("class:N", scale=colours, title=None),
+        shape=alt.Shape("class:N", title=None),
+        size=alt.condition(picked, alt.value(320), alt.value(60)),
+        stroke=alt.condition(picked, alt.value("#D55E00"), alt.value(None)),
+        strokeWidth=alt.condition(picked, alt.value(3), alt.value(0)),
+        tooltip=["class", alt.Tooltip("area", format=","), alt.Tooltip("weight", format=".3f"), "object"],
+    ).add_params(box, clicked)
+    chosen = st.altair_chart(chart, on_select="rerun", key=address.key("scatter"), theme="streamlit").selection
+    draw = partial(object_scatter, rows, "weight", label, k)
+    downloads({"objects": draw}, look.origin, {"objects": rows})
+    return _selected(shown, chosen)
+
+
+def _selected(shown: pd.DataFrame, chosen: object) -> list[int]:
+    """Object numbers from what the browser sent: ranges of a box, or points."""
+    box, clicked = (chosen.get(name) if isinstance(chosen, dict) else None for name in ("box", "clicked"))
+    if isinstance(box, dict) and {"area", "weight"} <= set(box):
+        inside = shown["area"].between(*sorted(box["area"])) & shown["weight"].between(*sorted(box["weight"]))
+        return shown.loc[inside, "object"].tolist()
+    return [point.get("object") for point in clicked or [] if isinstance(point, dict)]
+
+
+def _crops(look: Look, seen: ObjectsOf, rows: pd.DataFrame) -> None:
+    """The selected objects, each with a margin."""
+    st.caption(plain(f"{len(rows)} objects selected, by area" + (f"; the first {CROPS}" if len(rows) > CROPS else "")))
+    shown = rows.sort_values("area").head(CROPS)
+    for column, (_, row) in zip(st.columns(CROPS), shown.iterrows(), strict=False):
+        box = box_of(seen.objects.map == row["object"])
+        margin = max(12, (box.bottom - box.top) // 3, (box.right - box.left) // 3)
+        top, left = max(0, box.top - margin), max(0, box.left - margin)
+        crop = look.photo.image[top : box.bottom + margin, left : box.right + margin]
+        column.image(crop, f"{row['class']} {row['weight']:.2f}", width="stretch")
+
+
+def _probe(look: Look, seen: ObjectsOf, k: int, branch: str) -> None:
+    """The object at other sizes, once it is asked for: that takes ten forwards."""
+    st.markdown("##### Object probe")
+    st.markdown(words.PROBE)
+    if not st.toggle("Probe this object", key=address.seeded("probe", bool(address.current().factor))):
+        address.publish(factor="")
+        return
+    rows, shift = probed(look.checkpoint, look.photo, seen, k)
+    factors = sorted(rows["factor"].unique())
+    names = [f"{factor:.2f}" for factor in factors]
+    asked = address.current().factor
+    key = address.seeded(f"factor {k}", asked if asked in names else names[-1])
+    name = st.select_slider("Times its size", names, key=key)
+    address.publish(factor=name)
+    factor = factors[names.index(name)]
+    pasted, placebo = st.container(width=1100).columns(2)
+    pasted.image(resized_in(seen.sample, k, factor), f"the object at {name}", width="stretch", output_format="JPEG")
+    placebo.image(
+        resized_in(seen.sample, k, factor, shift), f"the placebo at {name}", width="stretch", output_format="JPEG"
+    )
+    scale = seen.maps.scales[look.seen.branches.index(branch)]
+    mine = rows[rows["scale"] == scale]
+    table(mine.drop(columns=["image"]).round(4), "probe", words.probe_caption(mine, factor, branch))
