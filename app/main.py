@@ -10,6 +10,7 @@ page = st.navigation(
         st.Page("dashboard/scale_weights.py", title="Scale weights", url_path="scale-weights"),
         st.Page("dashboard/position.py", title="Position attention", url_path="position"),
         st.Page("dashboard/channels.py", title="Channels", url_path="channels"),
+        st.Page("dashboard/claims.py", title="Claims", url_path="claims"),
         st.Page("dashboard/gates.py", title="Gates", url_path="gates"),
         st.Page("dashboard/checkpoint.py", title="Checkpoint", url_path="checkpoint"),
     ],

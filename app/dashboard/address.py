@@ -41,6 +41,7 @@ class Address:
     groups: str = ""  # how many groups of channels
     group: str = ""
     claims: str = ""  # a table of claims
+    rows: str = ""  # which of its rows
 
 
 def adopt(page: str) -> None:

@@ -137,8 +137,8 @@ def _scatter(rows: pd.DataFrame, label: str, k: int, look: Look) -> list[int]:
     chart = points.encode(
         x=alt.X("area:Q", title="area (pixels)").scale(type="log"),
         y=alt.Y("weight:Q", title=label).scale(zero=False),
-        color=alt.Color("class:N", scale=colours, title=None),
-        shape=alt.Shape("class:N", title=None),
+        color=alt.Color("class:N", scale=colours, title=None).legend(orient="bottom"),
+        shape=alt.Shape("class:N", title=None).legend(orient="bottom"),
         size=alt.condition(picked, alt.value(320), alt.value(60)),
         stroke=alt.condition(picked, alt.value("#D55E00"), alt.value(None)),
         strokeWidth=alt.condition(picked, alt.value(3), alt.value(0)),

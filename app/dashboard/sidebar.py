@@ -111,10 +111,15 @@ def _datasets() -> list[str]:
     return ["shapes", *places]
 
 
+def choose_spec(checkpoint: Checkpoint) -> str:
+    """Pick a data set, or type NAME[:PATH]; first that of the address, or one that suits the checkpoint."""
+    known = _datasets()
+    wanted = address.current().data or _suitable(checkpoint).get("data", known[0])
+    return _pick_or_type("Data set", f"data {trained_on(checkpoint)}", known, wanted, "NAME[:PATH]")
+
+
 def _from_dataset(checkpoint: Checkpoint) -> Photograph:
-    asked, known = address.current(), _datasets()
-    wanted = asked.data or _suitable(checkpoint).get("data", known[0])
-    spec = _pick_or_type("Data set", f"data {trained_on(checkpoint)}", known, wanted, "NAME[:PATH]")
+    asked, spec = address.current(), choose_spec(checkpoint)
     names = splits(inside_spec(spec))
     split = asked.split if spec == asked.data and asked.split in names else "val" if "val" in names else names[0]
     split = st.sidebar.selectbox("Split", names, key=address.seeded(f"split of {spec}", split))

@@ -9,18 +9,21 @@ from pathlib import Path
 
 import pytest
 from dashboard.serving import serving
-from dashboards import dual, save
+from dashboards import dual, save, scale
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from analysis.datasets import open_dataset
 
 PATIENCE = 60_000  # milliseconds
 expect.set_options(timeout=PATIENCE)
-ROW = "[data-testid=stImage] img[alt^='attention row']"
+ROW = "[data-testid=stImage] img[alt^='attention row:']"
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("dashboard")
     save(dual(), folder / "runs" / "one", steps=(0, 4))
+    save(scale(), folder / "runs" / "two")
     with serving(folder) as address:
         yield address
 
@@ -36,12 +39,12 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-def visit(browser: Browser, url: str) -> Page:
-    """A new session at an address, once its attention row is drawn."""
+def visit(browser: Browser, url: str, drawn: str = ROW) -> Page:
+    """A new session at an address, once its attention row, or what else is waited for, is drawn."""
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
     page.set_default_timeout(PATIENCE)
     page.goto(url)
-    page.locator(ROW).wait_for()
+    page.locator(drawn).first.wait_for()
     return page
 
 
@@ -60,7 +63,7 @@ def click(page: Page, y: float, x: float) -> None:
 
 
 def test_a_click_shows_another_row_and_its_address_shows_it_again(browser: Browser, url: str) -> None:
-    page = visit(browser, url)
+    page = visit(browser, f"{url}/position")
     outside = []
     page.on(
         "request", lambda asked: None if asked.url.startswith((url, "data:", "blob:")) else outside.append(asked.url)
@@ -81,7 +84,7 @@ def test_a_click_shows_another_row_and_its_address_shows_it_again(browser: Brows
 
 
 def test_arrow_keys_move_the_pixel_and_back_undoes_it(browser: Browser, url: str) -> None:
-    page = visit(browser, f"{url}/?pixel=100,100")
+    page = visit(browser, f"{url}/position?pixel=100,100")
     before = row(page)
     page.locator(".photo-picker").focus()
     page.keyboard.press("ArrowRight")
@@ -95,12 +98,83 @@ def test_arrow_keys_move_the_pixel_and_back_undoes_it(browser: Browser, url: str
     expect(page.locator(ROW)).to_have_attribute("src", before)
 
 
-def test_a_figure_is_downloaded(browser: Browser, url: str, tmp_path: Path) -> None:
-    page = visit(browser, url)
-    page.get_by_role("button", name="Download").first.click()
-    for kind, start in (("PNG", b"\x89PNG"), ("PDF", b"%PDF-")):
-        with page.expect_download() as download:
-            page.get_by_role("button", name=kind, exact=True).click()
-        file = tmp_path / download.value.suggested_filename
-        download.value.save_as(file)
-        assert file.name == f"attention-row.{kind.lower()}" and file.read_bytes().startswith(start)
+def test_a_drag_picks_a_box_and_its_address_shows_it_again(browser: Browser, url: str) -> None:
+    page = visit(browser, f"{url}/position")
+    before, photo = row(page), page.locator(".photo-picker")
+    photo.scroll_into_view_if_needed()
+    box = photo.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 0.5 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 0.25 * box["height"], steps=5)
+    page.mouse.up()
+    expect(page.locator("output")).to_have_text(re.compile(r"rows 6\d to 12\d, columns 6\d to 19\d"))
+    expect(page.locator(ROW)).not_to_have_attribute("src", before)
+    page.wait_for_url(re.compile("box=6"))
+    again = visit(browser, page.url)
+    expect(again.locator("output")).to_have_text(page.locator("output").inner_text())
+    assert row(again) == row(page)
+    click(page, 0.5, 0.5)
+    expect(page.locator("output")).to_have_text(re.compile("row 12"))
+    expect(page).not_to_have_url(re.compile("box="))
+
+
+def test_objects_light_up_are_picked_and_selected_in_the_scatter(browser: Browser, url: str) -> None:
+    dataset = open_dataset("shapes", "val")
+    name = max(dataset.items[:40], key=lambda item: len(dataset[dataset.index(item.name)].objects)).name
+    where = f"scale-weights?checkpoint=runs/two&data=shapes&split=val&image={name}"
+    page = visit(browser, f"{url}/{where}", "[data-testid=stVegaLiteChart]")
+    photo, tip = page.locator(".photo-picker"), page.locator(".photo-picker .tip")
+    photo.scroll_into_view_if_needed()
+    picked = page.locator("output").inner_text()
+    y, x = map(int, re.findall(r"\d+", picked))
+    box = photo.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + (x + 0.5) / 256 * box["width"], box["y"] + (y + 0.5) / 256 * box["height"])
+    expect(tip).to_be_visible()
+    expect(tip).to_have_text(re.compile(r"pixels.*1\.0x branch: weight 0\.\d\d, Shapley", re.DOTALL))
+    page.mouse.move(box["x"] + 1, box["y"] + 1)
+    page.mouse.click(box["x"] + 1, box["y"] + 1)
+    expect(page.locator("output")).to_have_text(re.compile("row 0|row 1"))
+    expect(page).not_to_have_url(re.compile("object="))
+    chart = page.locator("[data-testid=stVegaLiteChart]")
+    chart.scroll_into_view_if_needed()
+    area = chart.bounding_box()
+    assert area is not None
+    page.mouse.move(area["x"] + 0.3 * area["width"], area["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(area["x"] + 0.98 * area["width"], area["y"] + 0.7 * area["height"], steps=5)
+    page.mouse.up()
+    page.get_by_text(re.compile(r"\d+ objects selected, by area")).wait_for()
+
+
+def test_forced_weights_are_in_the_address(browser: Browser, url: str) -> None:
+    page = visit(browser, f"{url}/scale-weights?checkpoint=runs/two", "text=Other weights")
+    page.get_by_role("radio", name="0.5x branch only").or_(page.get_by_role("button", name="0.5x branch only")).click()
+    page.get_by_text("0.5x branch only").nth(1).wait_for()
+    expect(page).to_have_url(re.compile(r"weights=0\.5x\+branch\+only"))
+
+
+def test_a_figure_and_its_numbers_are_downloaded(browser: Browser, url: str, tmp_path: Path) -> None:
+    page = visit(browser, f"{url}/position")
+    expect(page.get_by_role("button", name="Download")).to_have_count(2)
+    saved = {}
+    for i in range(2):
+        page.get_by_role("button", name="Download").nth(i).click()
+        for kind in ("PNG", "PDF", "CSV"):
+            button = page.get_by_role("button", name=kind, exact=True)
+            if not button.count():
+                continue
+            with page.expect_download() as download:
+                button.click()
+            file = tmp_path / download.value.suggested_filename
+            download.value.save_as(file)
+            saved[file.name] = file.read_bytes()[:200]
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("button", name="PNG", exact=True)).to_have_count(0)
+    assert set(saved) == {
+        *("attention-row.png", "attention-row.pdf"),
+        *("attention-row-by-class.png", "attention-row-by-class.pdf", "attention-row-by-class.csv"),
+    }
+    assert saved["attention-row.png"].startswith(b"\x89PNG") and saved["attention-row.pdf"].startswith(b"%PDF-")
+    assert saved["attention-row-by-class.csv"].startswith(b"# runs/one/checkpoints/step_000004.safetensors")

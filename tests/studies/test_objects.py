@@ -245,9 +245,10 @@ def test_one_object_is_probed_as_the_study_does() -> None:
     assert set(rows["kind"]) == {"object", "placebo"} and (rows.groupby(["kind", "factor"]).size() == 3).all()
     totals = rows.groupby(["kind", "factor"])["weight_inside"].sum()
     np.testing.assert_allclose(totals, 1, atol=1e-4)
-    same, larger = resized_in(sample, k, 1.0), resized_in(sample, k, 1.4)
+    other = min(rows["factor"])
+    same, changed = resized_in(sample, k, 1.0), resized_in(sample, k, other)
     mask = sample.objects.map == k
-    assert np.abs(same[mask].astype(int) - sample.image[mask]).mean() < 2 < np.abs(larger.astype(int) - same).max()
-    assert (resized_in(sample, k, 1.4, shift)[mask] == sample.image[mask]).all()
+    assert np.abs(same[mask].astype(int) - sample.image[mask]).mean() < 2 < np.abs(changed.astype(int) - same).max()
+    assert (resized_in(sample, k, other, shift)[mask] == sample.image[mask]).all()
     with pytest.raises(AnalysisError, match="object 1 touches the border, or is below a cell"):
         probe_object(model, sample, 1, checkpoint.classes, cell=1e9)

@@ -81,10 +81,8 @@ def objects_caption(rows: pd.DataFrame, truth: bool) -> str:
         return "No object of a thing class is here."
     n, small = rows["object"].nunique(), rows.loc[rows["cells"] < 1, "object"].nunique()
     by = "labels" if truth else "prediction, whose regions stand for objects as there are no labels here"
-    return (
-        f"{n} objects by the {by}; {small} are smaller than a cell of the weight map, whose weights are those of what "
-        "is round them."
-    )
+    few = f"{small} smaller than a cell of the weight map, whose weights are those of what is round them"
+    return f"{n} object{'s' * (n != 1)} by the {by}; {few}."
 
 
 def object_caption(rows: pd.DataFrame, truth: bool) -> str:
