@@ -21,16 +21,17 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, KeyError, IndexError, TypeError)
 
 
-def read_image(source: Path | BinaryIO, name: str | None = None) -> np.ndarray:
+def read_image(source: Path | BinaryIO, name: str | None = None, formats: Sequence[str] = FORMATS) -> np.ndarray:
     """A photograph as uint8 ``[H, W, 3]`` RGB, turned upright by its EXIF orientation.
 
-    ``source`` is a file or an open binary stream (an upload); ``name`` is what an error calls it.
+    ``source`` is a file or an open binary stream (an upload); ``name`` is what an error calls it. Only ``formats``, of
+    :data:`FORMATS`, are decoded.
     AnalysisError: missing, no image, cut off, or over 100 megapixels (seen in the header, before decoding).
     """
     shown = name or str(getattr(source, "name", "the upload") if not isinstance(source, Path) else source)
     _require_file(source, shown, "image")
     try:
-        with _open(source, shown) as image:
+        with _open(source, shown, formats) as image:
             return np.array(_eight_bit_rgb(ImageOps.exif_transpose(image)))
     except _BROKEN as error:
         raise _unreadable(error, shown, "image") from None
@@ -119,10 +120,10 @@ def _unreadable(error: Exception, shown: str, what: str) -> AnalysisError:
     return AnalysisError(f"{shown}: not a readable {what}, or cut off ({reason}); replace the file")
 
 
-def _open(source: Path | BinaryIO, shown: str) -> Image.Image:
+def _open(source: Path | BinaryIO, shown: str, formats: Sequence[str] = FORMATS) -> Image.Image:
     """Open without decoding, and refuse by the header's size."""
     try:
-        image = Image.open(source, formats=FORMATS)
+        image = Image.open(source, formats=formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise AnalysisError(_too_large(shown, "far")) from None
     megapixels = image.width * image.height / 1e6

@@ -15,6 +15,8 @@ from analysis.datasets import Dataset, read_image
 from analysis.datasets.sample import Sample
 from analysis.errors import AnalysisError, closest
 
+MAX_BYTES = 50 << 20  # of an upload, as the server's maxUploadSize
+UPLOADED = ("JPEG", "PNG", "WEBP")
 MAX_PIXELS = 2048 * 1024  # a prediction holds a float32 a class and pixel
 #: Photographs that lie in the wheels of scikit-learn and scikit-image, so that none is downloaded.
 BUNDLED = {
@@ -84,9 +86,11 @@ def from_dataset(dataset: Dataset, name: str, spec: str) -> Photograph:
 
 
 def uploaded(name: str, content: bytes) -> Photograph:
-    """An uploaded file. AnalysisError: no image, cut off, or too large (seen before decoding)."""
+    """An uploaded JPEG, PNG or WebP. AnalysisError: another file, cut off, or too large (seen before decoding)."""
     code = (*_CODE, f"path = Path({name!r})", _READ)
-    return replace(unlabelled(f"{name} (upload)", read_image(BytesIO(content), name)), code=code)
+    if len(content) > MAX_BYTES:
+        raise AnalysisError(f"{name}: more than {MAX_BYTES >> 20} MB; make the photograph smaller first")
+    return replace(unlabelled(f"{name} (upload)", read_image(BytesIO(content), name, UPLOADED)), code=code)
 
 
 def unlabelled(name: str, image: np.ndarray) -> Photograph:
