@@ -35,6 +35,7 @@ bench: $(STAMP)  ## Ratios to the alternatives, in one run
 	$(BIN)/python benchmarks/opening.py
 	$(BIN)/python benchmarks/loading.py
 	$(BIN)/python benchmarks/studies.py
+	$(BIN)/python benchmarks/dashboard.py
 
 calibrate: $(STAMP)  ## Do the intervals and verdicts keep their promises? 2,000 simulated sets a condition, stored
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/calibrate.py

@@ -1,0 +1,66 @@
+"""Figures of one photograph's objects, channels and classes: they show the numbers they are given."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+
+from analysis.figures.attention import class_mass
+from analysis.figures.channels import channel_steps, correlation_matrix, group_maps
+from analysis.figures.maps import object_scatter
+from analysis.figures.overlay import outlined
+from analysis.models.spec import ChannelForm
+
+
+def test_outlines_lie_inside_their_regions() -> None:
+    image = np.full((20, 30, 3), 100, np.uint8)
+    regions = np.zeros((20, 30), int)
+    regions[5:15, 5:15], regions[5:15, 15:25] = 1, 2  # two that touch
+    drawn = outlined(image, regions)
+    lit = (drawn == (240, 228, 66)).all(axis=2)
+    assert (regions[lit] > 0).all() and lit[5, 5:25].all() and lit[5:15, 14:16].all()
+    assert (drawn[7:13, 7:13] == 100).all() and (drawn[0] == 100).all() and (image == 100).all()
+
+
+def test_class_mass_has_a_bar_and_two_marks_a_class() -> None:
+    columns = {"class": ["road", "sky"], "mass": [0.5, 0.2], "base_rate": [0.3, 0.4]}
+    table = pd.DataFrame({**columns, "distance_matched_rate": [0.4, 0.1]})
+    ax = class_mass(table, "a row").axes[0]
+    assert_allclose([bar.get_width() for bar in ax.patches], [50, 20])
+    assert_allclose([line.get_xdata() for line in ax.get_lines()], [[30, 40], [40, 10]])
+
+
+def test_correlation_is_drawn_in_order_with_lines_between_groups() -> None:
+    correlation = np.arange(16).reshape(4, 4) / 16
+    order, group = np.array([2, 0, 3, 1]), np.array([0, 1, 0, 1])
+    ax = correlation_matrix(correlation, order, group).axes[0]
+    assert_allclose(np.asarray(ax.images[0].get_array()), correlation[np.ix_(order, order)])
+    assert len(ax.get_lines()) == 2
+    assert len(correlation_matrix(correlation, np.arange(4), group).axes[0].get_lines()) == 6
+
+
+@pytest.mark.parametrize("form", ["paper", "released"])
+def test_the_three_steps_of_a_channel_are_those_of_its_form(form: ChannelForm) -> None:
+    energy = np.random.default_rng(0).normal(size=(5, 5))
+    entering = energy if form == "paper" else -energy
+    weight = np.exp(entering) / np.exp(entering).sum(axis=1, keepdims=True)
+    first, second, third = channel_steps(energy, weight, 2, np.arange(5), form).axes
+    shown = [np.asarray(ax.get_lines()[0].get_ydata()) for ax in (first, second, third)]
+    assert_allclose(shown[0], energy[2])
+    assert_allclose(np.exp(shown[1]) / np.exp(shown[1]).sum(), shown[2])
+    assert shown[1].max() == 0 if form == "paper" else shown[1].min() == 0
+
+
+def test_every_group_has_a_map() -> None:
+    image = np.zeros((20, 30, 3), np.uint8)
+    figure = group_maps(image, np.random.default_rng(0).normal(size=(5, 4, 6)), list("abcde"), True)
+    assert [ax.get_title() for ax in figure.axes if ax.get_visible()] == list("abcde")
+
+
+def test_the_picked_object_is_ringed() -> None:
+    rows = pd.DataFrame({"object": [1, 2], "class": ["car", "pole"], "area": [10, 1000], "weight": [0.2, 0.8]})
+    ax = object_scatter(rows, "weight", "weight", selected=2).axes[0]
+    assert_allclose(np.asarray(ax.collections[-1].get_offsets()), [[1000, 0.8]])
+    assert ax.get_xscale() == "log"
