@@ -63,7 +63,7 @@ def main() -> None:
 
 
 _ROW = f"{PICTURE}[alt^='attention row:']"
-_CHANGED = f'before => (document.querySelector("{_ROW}")?.src ?? before) !== before'
+_CHANGED = f'before => (document.querySelector("{_ROW}")?.getAttribute("src") ?? before) !== before'
 _DUAL, _SCALE = "checkpoint=data/demo/camvid-dual", "checkpoint=data/demo/camvid-scale"
 
 
@@ -113,7 +113,7 @@ def _clicks(page: Page) -> Iterator[float]:
         before = row.get_attribute("src")
         yield _timed(
             lambda y=y, x=x: page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"]),
-            lambda before=before: page.wait_for_function(_CHANGED, arg=f"{page.url.split('/position')[0]}{before}"),
+            lambda before=before: page.wait_for_function(_CHANGED, arg=before),
         )
         _settle(page)
 
@@ -154,12 +154,14 @@ def _upload(page: Page) -> None:
     """The photograph at 1024 x 2048 pixels."""
     stream = BytesIO()
     Image.fromarray(bundled("china").image).resize((2048, 1024)).save(stream, "JPEG")
-    page.locator(_ROW).wait_for()
+    row = page.locator(_ROW)
+    row.wait_for()
+    before = row.get_attribute("src")
     page.get_by_text("upload", exact=True).click()
     file = {"name": "c.jpg", "mimeType": "image/jpeg", "buffer": stream.getvalue()}
     page.locator("input[type=file]").set_input_files(file)  # ty: ignore[invalid-argument-type]
     page.wait_for_url(re.compile("upload="))
-    page.locator("output").get_by_text("row 512, column 1024").wait_for()
+    page.wait_for_function(_CHANGED, arg=before)
     _settle(page)
 
 
