@@ -20,7 +20,7 @@ SHOTS = (
     ("look-camvid-scale", "", "data/demo/camvid-scale", CHINA),
     ("look-camvid-dual", "", "data/demo/camvid-dual", CHINA),
     ("scale-weights-camvid", "scale-weights", "data/demo/camvid-scale", {**CHINA, "weights": "0.5x branch only"}),
-    ("scale-weights-shapes", "scale-weights", "data/demo/shapes-scale", {"image": "val-00003", "factor": "0.50"}),
+    ("scale-weights-shapes", "scale-weights", "data/demo/shapes-scale", {}),
     ("position-camvid", "position", "data/demo/camvid-dual", {**CHINA, "pixel": "60,500"}),
     ("position-shapes", "position", "data/demo/shapes-dual", {"see": "column", "removed": "yes"}),
     ("channels-camvid", "channels", "data/demo/camvid-dual", {**CHINA, "group": "0"}),

@@ -57,7 +57,7 @@ def class_mass(table: pd.DataFrame, title: str, ax: Axes | None = None) -> Figur
     figure, ax = axes_for(ax, 6.5, 1.2 + 0.28 * len(table))
     y = np.arange(len(table))
     ax.barh(y, 100 * table["mass"], color=CATEGORIES[0], height=0.6, label="attention")
-    ax.plot(100 * table["base_rate"], y, "|", color="black", markersize=12, markeredgewidth=2, label="share of cells")
+    ax.plot(100 * table["base_rate"], y, "|", color="0.5", markersize=14, markeredgewidth=3, label="share of cells")
     at_distance = "attention, if only distance counted"
     ax.plot(100 * table["distance_matched_rate"], y, "D", color=CATEGORIES[1], label=at_distance)
     ax.set_yticks(y, list(table["class"]))

@@ -155,26 +155,27 @@ def test_forced_weights_are_in_the_address(browser: Browser, url: str) -> None:
     expect(page).to_have_url(re.compile(r"weights=0\.5x\+branch\+only"))
 
 
+def downloaded(page: Page, column: int, kinds: tuple[str, ...], folder: Path) -> dict[str, bytes]:
+    """What the menu of a column of the page gives: names of files, and how they begin."""
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+    page.get_by_test_id("stColumn").nth(column).get_by_role("button", name="Download").click()
+    saved = {}
+    for kind in kinds:
+        with page.expect_download() as download:
+            page.get_by_role("button", name=kind, exact=True).click()
+        file = folder / download.value.suggested_filename
+        download.value.save_as(file)
+        saved[file.name] = file.read_bytes()[:200]
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="PNG", exact=True)).to_have_count(0)
+    return saved
+
+
 def test_a_figure_and_its_numbers_are_downloaded(browser: Browser, url: str, tmp_path: Path) -> None:
     page = visit(browser, f"{url}/position")
     expect(page.get_by_role("button", name="Download")).to_have_count(2)
-    saved = {}
-    for i in range(2):
-        page.get_by_role("button", name="Download").nth(i).click()
-        for kind in ("PNG", "PDF", "CSV"):
-            button = page.get_by_role("button", name=kind, exact=True)
-            if not button.count():
-                continue
-            with page.expect_download() as download:
-                button.click()
-            file = tmp_path / download.value.suggested_filename
-            download.value.save_as(file)
-            saved[file.name] = file.read_bytes()[:200]
-        page.keyboard.press("Escape")
-        expect(page.get_by_role("button", name="PNG", exact=True)).to_have_count(0)
-    assert set(saved) == {
-        *("attention-row.png", "attention-row.pdf"),
-        *("attention-row-by-class.png", "attention-row-by-class.pdf", "attention-row-by-class.csv"),
-    }
-    assert saved["attention-row.png"].startswith(b"\x89PNG") and saved["attention-row.pdf"].startswith(b"%PDF-")
-    assert saved["attention-row-by-class.csv"].startswith(b"# runs/one/checkpoints/step_000004.safetensors")
+    figures = downloaded(page, 1, ("PNG", "SVG", "PDF"), tmp_path)
+    starts = {"attention-row.png": b"\x89PNG", "attention-row.svg": b"<?xml", "attention-row.pdf": b"%PDF-"}
+    assert set(figures) == set(starts) and all(figures[name].startswith(start) for name, start in starts.items())
+    numbers = downloaded(page, 0, ("CSV",), tmp_path)
+    assert numbers["attention-row-by-class.csv"].startswith(b"# runs/one/checkpoints/step_000004.safetensors")

@@ -37,10 +37,10 @@ def row_caption(
     there = f"The pixel is predicted {classes[seen.prediction[pixel]]} and lies in cell ({y}, {x}) of {grid}."
     where = there if cells == 1 else f"The mean over the {cells} cells of the box, of {grid}."
     if see == "row":
-        own = f"gives {times[y, x]:.1f} times to itself"
-        return f"{where} Its row peaks at {times.max():.1f} times uniform attention, and {own}."
-    most = f"at most {times.max():.1f} times, and {times[y, x]:.1f} times from itself"
-    return f"{where} It gets {times.mean():.2f} times uniform attention on average, {most}."
+        own = f"gives {times[y, x]:.2g} times to itself"
+        return f"{where} Its row peaks at {times.max():,.1f} times uniform attention, and {own}."
+    most = f"at most {times.max():.2g} times, and {times[y, x]:.2g} times from itself"
+    return f"{where} It gets {times.mean():.2g} times uniform attention on average, {most}."
 
 
 def mass_caption(rows: pd.DataFrame, own: str, truth: bool) -> str:
