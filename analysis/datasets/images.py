@@ -21,7 +21,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, KeyError, IndexError, TypeError)
 
 
-def read_image(source: Path | BinaryIO, name: str | None = None, formats: Sequence[str] = FORMATS) -> np.ndarray:
+def read_image(source: Path | BinaryIO, name: str | None = None, formats: tuple[str, ...] = FORMATS) -> np.ndarray:
     """A photograph as uint8 ``[H, W, 3]`` RGB, turned upright by its EXIF orientation.
 
     ``source`` is a file or an open binary stream (an upload); ``name`` is what an error calls it. Only ``formats``, of
@@ -120,7 +120,7 @@ def _unreadable(error: Exception, shown: str, what: str) -> AnalysisError:
     return AnalysisError(f"{shown}: not a readable {what}, or cut off ({reason}); replace the file")
 
 
-def _open(source: Path | BinaryIO, shown: str, formats: Sequence[str] = FORMATS) -> Image.Image:
+def _open(source: Path | BinaryIO, shown: str, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     """Open without decoding, and refuse by the header's size."""
     try:
         image = Image.open(source, formats=formats)
