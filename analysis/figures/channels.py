@@ -30,12 +30,16 @@ def correlation_matrix(correlation: np.ndarray, order: np.ndarray, group: np.nda
     return figure
 
 
+def entering(energy: np.ndarray, form: ChannelForm) -> np.ndarray:
+    """What of a row of energies ``[C]`` enters the softmax, as :data:`STEPS` writes it."""
+    return energy - energy.max() if form == "paper" else energy.max() - energy
+
+
 def channel_steps(energy: np.ndarray, weight: np.ndarray, j: int, order: np.ndarray, form: ChannelForm) -> Figure:
     """Row ``j`` of energy and affinity ``[C, C]``: energy, what enters the softmax, and the weights, in ``order``."""
     figure = Figure(figsize=(11, 2.9), layout="constrained")
-    e = energy[j]
-    entering = e - e.max() if form == "paper" else e.max() - e
-    for ax, values, title in zip(figure.subplots(1, 3), (e, entering, weight[j]), STEPS[form], strict=True):
+    steps = (energy[j], entering(energy[j], form), weight[j])
+    for ax, values, title in zip(figure.subplots(1, 3), steps, STEPS[form], strict=True):
         ax.plot(values[order], color=CATEGORIES[0], linewidth=0.9)
         own = int(np.flatnonzero(order == j)[0])
         ax.plot(own, values[j], "o", color=CATEGORIES[5], label=f"itself, channel {j}")

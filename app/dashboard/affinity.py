@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from analysis.figures.attention import affinity_matrix, energy_matrix
-from analysis.figures.channels import channel_steps, correlation_matrix, group_maps
+from analysis.figures.channels import channel_steps, correlation_matrix, entering, group_maps
 from analysis.figures.overlay import heat
 from analysis.measures import confusion, iou, mean_iou
 from analysis.models.spec import ChannelForm
@@ -91,8 +91,7 @@ def _start(seen: ChannelsOf) -> Picked:
 def _row(seen: ChannelsOf, j: int, form: ChannelForm) -> pd.DataFrame:
     """Row ``j``, the greatest weight first."""
     energy = seen.energy[j]
-    entering = energy - energy.max() if form == "paper" else energy.max() - energy
-    columns = {"channel": np.arange(len(energy)), "energy": energy, "enters the softmax": entering}
+    columns = {"channel": np.arange(len(energy)), "energy": energy, "enters the softmax": entering(energy, form)}
     rows = pd.DataFrame({**columns, "weight": seen.affinity[j], "dead": ~seen.alive})
     return rows.sort_values("weight", ascending=False, kind="stable", ignore_index=True)
 

@@ -71,23 +71,17 @@ def _without_keys(
 
 def objects_in(checkpoint: Checkpoint, photo: Photograph, labels: np.ndarray) -> ObjectsOf:
     """The objects of a photograph by its labels, or by a prediction in their place, and the score maps."""
-    known = checkpoint.provenance["sha256"], photo.digest
-    return _objects_in(*known, labels.tobytes(), checkpoint, photo, labels)
+    return _objects_in(checkpoint.provenance["sha256"], photo.digest, labels, checkpoint, photo)
 
 
 @st.cache_resource(max_entries=16, show_spinner="Measuring the objects")
 def _objects_in(
-    checkpoint_digest: str,
-    image_digest: str,
-    label_bytes: bytes,
-    _checkpoint: Checkpoint,
-    _photo: Photograph,
-    _labels: np.ndarray,
+    checkpoint_digest: str, image_digest: str, labels: np.ndarray, _checkpoint: Checkpoint, _photo: Photograph
 ) -> ObjectsOf:
     model = _checkpoint.model
     assert isinstance(model, ScaleAttention)
     with _FORWARD:
-        return objects_of(model, _photo.sample, _labels, things_of(_checkpoint.classes), _checkpoint.classes)
+        return objects_of(model, _photo.sample, labels, things_of(_checkpoint.classes), _checkpoint.classes)
 
 
 def probed(checkpoint: Checkpoint, photo: Photograph, seen: ObjectsOf, k: int) -> tuple[pd.DataFrame, int]:
