@@ -13,11 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
+from PIL import Image
 
+from analysis.datasets import open_dataset
 from analysis.errors import AnalysisError
 from analysis.store import Tables, query, read_provenance, read_table, write_source, write_table
 from analysis.studies import parts
-from analysis.studies.study import Result, identity
+from analysis.studies.study import Result, identity, run
 
 IMAGES = 70  # four parts of 16, and one of 6
 ROOT = Path(__file__).parents[2]
@@ -138,6 +140,26 @@ def test_parts_of_other_code_are_refused(tmp_path: Path) -> None:
     file.write_text(json.dumps(description | {"code": "another"}))
     with pytest.raises(AnalysisError, match=f"with code another, not {description['code']}; .*description.json"):
         example.measure(tmp_path, 2)
+
+
+def test_copied_files_are_the_same_and_changed_ones_are_not(tmp_path: Path) -> None:
+    """A copy, or a disk that was mounted again, has other times."""
+    photographs = [tmp_path / "data" / "images" / f"{i}.png" for i in range(3)]
+    photographs[0].parent.mkdir(parents=True)
+    (tmp_path / "data" / "classes.txt").write_text("\n".join("abcde"))
+    for i, file in enumerate(photographs):
+        Image.fromarray(np.full((4, 4, 3), i, np.uint8)).save(file)
+
+    def measure() -> Result:
+        dataset = open_dataset(f"folder:{tmp_path / 'data'}", "all")
+        return run(example.Brightness(), example.demo(), dataset, tmp_path / "out")
+
+    first = measure()
+    os.utime(photographs[1], (1, 1))
+    assert same(measure(), first)
+    Image.fromarray(np.full((4, 4, 3), 9, np.uint8)).save(photographs[1])  # as many bytes
+    with pytest.raises(AnalysisError, match="was measured with files"):
+        measure()
 
 
 def test_what_cannot_be_run_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
