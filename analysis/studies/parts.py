@@ -19,7 +19,7 @@ import os
 import time
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from textwrap import shorten
@@ -199,7 +199,7 @@ def _files(dataset: Dataset) -> list[list[str]]:
     return found
 
 
-@lru_cache(maxsize=None)
+@cache
 def _content(path: Path, time: int) -> str:
     """The sum of a file's bytes; read once for all checkpoints that one process measures."""
     with path.open("rb") as file:
