@@ -6,7 +6,7 @@ evaluation.mean_iou, evaluation.table
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -176,3 +176,29 @@ def _size_rows(areas: np.ndarray, ious: np.ndarray, size_bins: SizeBins) -> Iter
                 "area_low": cuts[i],
                 "area_high": cuts[i + 1],
             }
+
+
+def compare_predictions(
+    predictions: Mapping[str, np.ndarray], truth: np.ndarray | None, classes: Sequence[str]
+) -> pd.DataFrame:
+    """Several predictions ``[H, W]`` of one image: a row a class that any of them, or the truth, has; per cent.
+
+    Columns ``class``; of every prediction ``IoU NAME``, or without a truth ``share NAME`` of its pixels; and of all but
+    the first ``change NAME``. With a truth (255 ignored) the last row is the mean of all classes.
+    """
+    values = {name: 100 * _class_values(one, truth, len(classes)) for name, one in predictions.items()}
+    what, first = "share" if truth is None else "IoU", next(iter(values.values()))
+    columns = {f"{what} {name}": value for name, value in values.items()}
+    columns |= {f"change {name}": value - first for name, value in list(values.items())[1:]}
+    names = [*classes] if truth is None else [*classes, "mean of all classes"]
+    rows = pd.DataFrame({"class": names, **columns})
+    there = np.any([~np.isnan(value) & ((value > 0) | (truth is not None)) for value in values.values()], axis=0)
+    return rows[there].reset_index(drop=True)
+
+
+def _class_values(prediction: np.ndarray, truth: np.ndarray | None, n: int) -> np.ndarray:
+    """IoU of every class and their mean, or the share of every class: 0..1."""
+    if truth is None:
+        return np.bincount(prediction.ravel(), minlength=n) / prediction.size
+    counts = confusion(prediction, truth, n)
+    return np.append(iou(counts), mean_iou(counts))

@@ -151,6 +151,14 @@ def cell_of(
     return y, x
 
 
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """How much of two maps >= 0 of the same shape lies on the same cells, 0..1, each taken as a share of its sum.
+
+    The sum of the smaller of both: 1 minus their total variation distance.
+    """
+    return float(np.minimum(one / one.sum(), other / other.sum()).sum())
+
+
 def _no_position() -> AnalysisError:
     return AnalysisError("this model has no position attention; its pixels look nowhere: open a DANet with PAM")
 

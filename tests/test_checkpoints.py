@@ -7,10 +7,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from skimage import data
 
-from analysis.checkpoints import checkpoint_files, open_checkpoint, save_checkpoint
+from analysis.checkpoints import Checkpoint, checkpoint_files, open_checkpoint, save_checkpoint
 from analysis.checkpoints.pretrained import largefov_from_vgg16, lite0_state_dict, load_pretrained
 from analysis.errors import AnalysisError
+from analysis.forms import in_form
 from analysis.models import DualAttention, InputSpec, ScaleAttention, to_input
+from analysis.taps import capture
 
 CLASSES = ("sky", "road", "car")
 
@@ -141,3 +143,36 @@ def test_weights_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
         load_pretrained(DualAttention(3, backbone="resnet50").backbone, "resnet50", str(tmp_path / "bad.pth"))
     with pytest.raises(AnalysisError, match="no weights at"):
         load_pretrained(DualAttention(3, backbone="resnet50").backbone, "resnet50", str(tmp_path / "none.pth"))
+
+
+@pytest.fixture
+def scale(tmp_path: Path) -> Checkpoint:
+    torch.manual_seed(0)
+    save_checkpoint(ScaleAttention(3, backbone="tiny", head_width=8), tmp_path / "one.safetensors", CLASSES, {})
+    return open_checkpoint(tmp_path / "one.safetensors")
+
+
+def test_another_form_shares_the_weights_and_says_so(scale: Checkpoint) -> None:
+    checkpoint = scale
+    assert isinstance(checkpoint.model, ScaleAttention)
+    image = torch.rand(1, 3, 64, 64)
+    changed = in_form(checkpoint, fusion="average")
+    assert changed.provenance["changed"] == {"fusion": "average"} and "changed" not in checkpoint.provenance
+    assert changed.model.backbone.state_dict().keys() == checkpoint.model.backbone.state_dict().keys()
+    first = next(checkpoint.model.parameters())
+    assert next(changed.model.parameters()).data_ptr() == first.data_ptr()
+    with capture(checkpoint.model, "scale.scores.*") as taps, torch.no_grad():
+        checkpoint.model(image)
+    mean = torch.stack([taps[f"scale.scores.{branch}"] for branch in checkpoint.model.branches]).mean(0)
+    with torch.no_grad():
+        torch.testing.assert_close(changed.model(image).logits, mean)
+
+
+def test_a_form_that_needs_other_weights_is_refused(scale: Checkpoint) -> None:
+    checkpoint = scale
+    with pytest.raises(AnalysisError, match=r"has no weights .* as {'head_width': 1} needs them: train it so"):
+        in_form(checkpoint, head_width=1)
+    with pytest.raises(AnalysisError, match="fusion must be one of"):
+        in_form(checkpoint, fusion="avarage")
+    with pytest.raises(AnalysisError, match="no field 'fuson'; closest: fusion"):
+        in_form(checkpoint, fuson="max")

@@ -23,6 +23,7 @@ from analysis.measures import (
     winning_branch,
 )
 from analysis.models import PositionAttention
+from analysis.views import overlap
 
 SIDE = 12
 MAPS = arrays(np.uint8, (SIDE, SIDE), elements=st.sampled_from([0, 0, 0, 1, 1, 2, 255]))
@@ -200,3 +201,13 @@ def test_a_cell_outside_the_map_is_refused(measure: type, cell: tuple[int, int])
 def test_winning_branch() -> None:
     weights = np.array([[[0.2, 0.5]], [[0.7, 0.25]], [[0.1, 0.25]]])
     assert winning_branch(weights).tolist() == [[1, 0]]
+
+
+@given(arrays(np.float32, (4, 5), elements=st.floats(0, 1, width=32)), st.floats(0.5, 8))
+def test_overlap_of_a_map_with_itself_is_one_whatever_its_sum(map_: np.ndarray, factor: float) -> None:
+    map_[0, 0] = 1
+    assert overlap(map_, factor * map_) == pytest.approx(1, abs=1e-5)
+    elsewhere = np.zeros_like(map_)
+    elsewhere[1, 1] = 3
+    assert overlap(map_, elsewhere) == pytest.approx(map_[1, 1] / map_.sum(), abs=1e-5)
+    assert overlap(elsewhere, map_) == pytest.approx(overlap(map_, elsewhere))

@@ -20,7 +20,7 @@ LEVELS = [
     {"figures", "claims"},
     {"studies"},
     {"training"},
-    {"evaluation", "views", "inspection"},
+    {"evaluation", "views", "inspection", "forms"},
     {"modules"},
     {"checkpoints", "published"},
     {"taps", "tap_names", "datasets", "store", "download", "reading", "statistics", "measures"},

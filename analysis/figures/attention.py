@@ -11,7 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from analysis.figures.overlay import blend, enlarge, grey, heat, share
+from analysis.figures.overlay import enlarge, map_overlay
 from analysis.figures.style import CATEGORIES, DIVERGING, GATES, SEQUENTIAL, axes_for, picture_axes
 from analysis.models.spec import ChannelForm
 from analysis.views import Gate
@@ -21,9 +21,7 @@ FORMS = {"paper": "paper's, softmax(energy)", "released": "released, softmax(-en
 
 def row_overlay(image: np.ndarray, row: np.ndarray, top: float, align_corners: bool) -> np.ndarray:
     """A row ``[h, w]`` over the grey photograph, uint8 ``[H, W, 3]``; from 0 to ``top``, which covers most."""
-    size = (image.shape[0], image.shape[1])
-    large = enlarge(row, size, align_corners)
-    return blend(grey(image), heat(large, 0, top), 0.2 + 0.6 * share(large, 0, top))
+    return map_overlay(image, enlarge(row, (image.shape[0], image.shape[1]), align_corners), top)
 
 
 def attention_row(

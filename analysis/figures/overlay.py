@@ -17,15 +17,20 @@ def enlarge(values: np.ndarray, size: tuple[int, int], align_corners: bool) -> n
 
 
 def heat(
-    values: np.ndarray, vmin: float, vmax: float, size: tuple[int, int] | None = None, align_corners: bool = True
+    values: np.ndarray,
+    vmin: float,
+    vmax: float,
+    size: tuple[int, int] | None = None,
+    align_corners: bool = True,
+    cmap: str = SEQUENTIAL,
 ) -> np.ndarray:
-    """A map ``[h, w]`` in the colours of the sequential scale from ``vmin`` to ``vmax``: uint8 ``[H, W, 3]``.
+    """A map ``[h, w]`` in the colours of the scale ``cmap`` from ``vmin`` to ``vmax``: uint8 ``[H, W, 3]``.
 
     ``size`` (H, W) enlarges it first; values outside the range take the colour of its end.
     """
     if size is not None:
         values = enlarge(values, size, align_corners)
-    return colormaps[SEQUENTIAL](share(values, vmin, vmax), bytes=True)[..., :3]
+    return colormaps[cmap](share(values, vmin, vmax), bytes=True)[..., :3]
 
 
 def share(values: np.ndarray, vmin: float, vmax: float) -> np.ndarray:
@@ -37,6 +42,11 @@ def blend(image: np.ndarray, colours: np.ndarray, opacity: float | np.ndarray) -
     """``colours`` over ``image``, both uint8 ``[H, W, 3]``; ``opacity`` 0..1, one for all or ``[H, W]``."""
     share_of_colours = np.asarray(opacity, np.float32)[..., None]
     return np.round(image + (colours.astype(np.float32) - image) * share_of_colours).astype(np.uint8)
+
+
+def map_overlay(image: np.ndarray, values: np.ndarray, top: float) -> np.ndarray:
+    """A map ``[H, W]`` over the grey photograph uint8 ``[H, W, 3]``; from 0 to ``top``, which covers most."""
+    return blend(grey(image), heat(values, 0, top), 0.2 + 0.6 * share(values, 0, top))
 
 
 def grey(image: np.ndarray) -> np.ndarray:

@@ -42,6 +42,8 @@ class Address:
     group: str = ""
     claims: str = ""  # a table of claims
     rows: str = ""  # which of its rows
+    against: str = ""  # the other checkpoint or form of a comparison
+    against_step: str = ""
 
 
 def adopt(page: str) -> None:

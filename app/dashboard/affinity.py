@@ -11,15 +11,14 @@ import streamlit as st
 from analysis.figures.attention import affinity_matrix, energy_matrix
 from analysis.figures.channels import channel_steps, correlation_matrix, entering, group_maps
 from analysis.figures.overlay import heat
-from analysis.measures import confusion, iou, mean_iou
 from analysis.models.spec import ChannelForm
 from analysis.studies.channel_groups.groups import SMALLEST
 from analysis.studies.channel_groups.one_image import ChannelsOf
-from dashboard import address, pictures
+from dashboard import address, changes
 from dashboard.opened import channels_in
 from dashboard.picker import Picked, pick
 from dashboard.pictures import Look
-from dashboard.shown import code, errors_in_one_line, figure, plain, table
+from dashboard.shown import code, errors_in_one_line, figure, table
 from dashboard.words import channels as words
 
 GROUPS = 8  # of the slider at first
@@ -152,22 +151,9 @@ def _ablated(look: Look, seen: ChannelsOf, group: np.ndarray, rows: pd.DataFrame
     if chosen == "none":
         return
     channels = np.flatnonzero(group == int(chosen))
-    after = seen.without(channels)
-    pictures.beside(look, {"as trained": look.seen.prediction, f"without group {chosen}": after})
-    changed = 100 * float((after != look.seen.prediction).mean())
-    said = f"{changed:.1f} % of the pixels change without these {len(channels)} channels."
-    st.caption(plain(said if look.truth is None else f"{said} {_loss(look, after)}"))
+    name = f"without group {chosen} ({len(channels)} channels)"
+    changes.show(look, {"as trained": look.seen.prediction, name: seen.without(channels)}, "without-group")
 
 
 def _group(options: list[str], key: str) -> str | None:
     return st.segmented_control("Put at its mean", options, key=key, required=True)
-
-
-def _loss(look: Look, after: np.ndarray) -> str:
-    assert look.truth is not None
-    n = len(look.checkpoint.classes)
-    counts = [confusion(p, look.truth, n) for p in (look.seen.prediction, after)]
-    drop = 100 * (iou(counts[0]) - iou(counts[1]))
-    c = int(np.nanargmax(drop))
-    lost = 100 * (mean_iou(counts[0]) - mean_iou(counts[1]))
-    return f"mIoU changes by {-lost:+.1f} points; most is lost of {look.checkpoint.classes[c]}, {-drop[c]:+.1f}."

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-import pandas as pd
 import streamlit as st
 import torch
 
-from analysis.measures import confusion, iou, mean_iou
-from dashboard import address, pictures
+from dashboard import address, changes
 from dashboard.opened import objects_in
 from dashboard.pictures import Look
-from dashboard.shown import code, table
+from dashboard.shown import code
 from dashboard.words import scale as words
 
 TRAINED, UNIFORM, MIX = "as trained", "uniform", "a mix"
@@ -30,10 +27,7 @@ def show(look: Look) -> None:
     weights = _mix(branches) if chosen == MIX else _weights(chosen, branches)
     maps = objects_in(look.checkpoint, look.photo, look.labels).maps
     given = torch.tensor(weights).view(-1, 1, 1).expand_as(maps.weights)
-    predictions = {TRAINED: look.seen.prediction, chosen: maps.prediction(maps.fused(given))}
-    pictures.beside(look, predictions)
-    changes = _changes(look, *predictions.values())
-    table(changes, "forced", words.forced_caption(changes, *predictions.values(), truth=look.truth is not None))
+    changes.show(look, {TRAINED: look.seen.prediction, chosen: maps.prediction(maps.fused(given))}, "forced")
     code(
         *look.code,
         "import torch",
@@ -73,20 +67,3 @@ def _parsed(text: str, n: int) -> list[float]:
     except ValueError:
         values = []
     return values if len(values) == n and all(math.isfinite(v) and 0 <= v <= 1 for v in values) else [0.5] * n
-
-
-def _changes(look: Look, before: np.ndarray, after: np.ndarray) -> pd.DataFrame:
-    """A row a class: IoU where there is a truth, else its share of the prediction; per cent, and the change."""
-    classes = look.checkpoint.classes
-    if look.truth is None:
-        one, other = (100 * np.bincount(p.ravel(), minlength=len(classes)) / p.size for p in (before, after))
-        what = "share"
-    else:
-        counts = [confusion(p, look.truth, len(classes)) for p in (before, after)]
-        (one, other), what = ([*100 * iou(c), 100 * mean_iou(c)] for c in counts), "IoU"
-        classes = (*classes, "mean of all classes")
-    one, other = np.array(one), np.array(other)
-    rows = pd.DataFrame(
-        {"class": classes, f"{what} as trained (%)": one, f"{what} now (%)": other, "change": other - one}
-    )
-    return rows[(np.nan_to_num(one) > 0) | (np.nan_to_num(other) > 0)].round(2)

@@ -67,4 +67,5 @@ def links_of(checkpoint: Checkpoint) -> None:
         st.page_link("dashboard/channels.py", label="Its channel attention", icon=":material/grid_on:")
     if isinstance(checkpoint.model, DualAttention):
         st.page_link("dashboard/gates.py", label="Its gates over the training", icon=":material/timeline:")
+    st.page_link("dashboard/compare.py", label="Beside another checkpoint or form", icon=":material/compare:")
     st.page_link("dashboard/checkpoint.py", label="What is in its file", icon=":material/folder_open:")

@@ -11,6 +11,7 @@ import streamlit as st
 
 from analysis.checkpoints import Checkpoint, open_checkpoint
 from analysis.datasets import Dataset, open_dataset, things_of
+from analysis.forms import in_form
 from analysis.inspection import Inspection, inspect
 from analysis.models import DualAttention, Model, ScaleAttention
 from analysis.studies.channel_groups.one_image import ChannelsOf, channels_of
@@ -34,6 +35,12 @@ def inspected(file: Path) -> Inspection:
     return _inspected(str(file), _version(file))
 
 
+def key_of(checkpoint: Checkpoint) -> str:
+    """What everything that is computed with a checkpoint depends on: its file's sum, and its form if it was changed."""
+    known = checkpoint.provenance
+    return f"{known['sha256']} {known.get('changed', '')}"
+
+
 def _version(file: Path) -> tuple[int, int] | None:
     stat = file.stat() if file.is_file() else None
     return (stat.st_mtime_ns, stat.st_size) if stat else None
@@ -49,6 +56,16 @@ def _opened(file: str, version: tuple[int, int] | None) -> Checkpoint:
     return open_checkpoint(file)
 
 
+def opened_in_form(checkpoint: Checkpoint, field: str, value: object) -> Checkpoint:
+    """A checkpoint in another form. AnalysisError as for :func:`analysis.forms.in_form`."""
+    return _in_form(key_of(checkpoint), field, value, checkpoint)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _in_form(checkpoint_key: str, field: str, value: object, _checkpoint: Checkpoint) -> Checkpoint:
+    return in_form(_checkpoint, **{field: value})
+
+
 @st.cache_resource(max_entries=8, ttl="60s", show_spinner="Opening the data set")
 def opened_dataset(spec: str, split: str) -> Dataset:
     """A split of a data set; what changes on disk is seen within a minute. AnalysisError as for ``open_dataset``."""
@@ -58,12 +75,12 @@ def opened_dataset(spec: str, split: str) -> Dataset:
 def predictions_without_keys(checkpoint: Checkpoint, photo: Photograph, labels: np.ndarray) -> dict[str, np.ndarray]:
     """Predictions as trained, without each query's keys of its own class, and without as many others."""
     model = dual_model(checkpoint.model)
-    return _without_keys(checkpoint.provenance["sha256"], photo.digest, labels, model, photo.image)
+    return _without_keys(key_of(checkpoint), photo.digest, labels, model, photo.image)
 
 
 @st.cache_data(max_entries=16, show_spinner="Taking keys away")
 def _without_keys(
-    checkpoint_digest: str, image_digest: str, labels: np.ndarray, _model: DualAttention, _image: np.ndarray
+    checkpoint_key: str, image_digest: str, labels: np.ndarray, _model: DualAttention, _image: np.ndarray
 ) -> dict[str, np.ndarray]:
     with _FORWARD:
         return removed(_model, _image, labels, _model.spec.classes)
@@ -71,12 +88,12 @@ def _without_keys(
 
 def objects_in(checkpoint: Checkpoint, photo: Photograph, labels: np.ndarray) -> ObjectsOf:
     """The objects of a photograph by its labels, or by a prediction in their place, and the score maps."""
-    return _objects_in(checkpoint.provenance["sha256"], photo.digest, labels, checkpoint, photo)
+    return _objects_in(key_of(checkpoint), photo.digest, labels, checkpoint, photo)
 
 
 @st.cache_resource(max_entries=16, show_spinner="Measuring the objects")
 def _objects_in(
-    checkpoint_digest: str, image_digest: str, labels: np.ndarray, _checkpoint: Checkpoint, _photo: Photograph
+    checkpoint_key: str, image_digest: str, labels: np.ndarray, _checkpoint: Checkpoint, _photo: Photograph
 ) -> ObjectsOf:
     model = _checkpoint.model
     assert isinstance(model, ScaleAttention)
@@ -86,12 +103,12 @@ def _objects_in(
 
 def probed(checkpoint: Checkpoint, photo: Photograph, seen: ObjectsOf, k: int) -> tuple[pd.DataFrame, int]:
     """One object at several sizes. AnalysisError: it cannot be probed."""
-    return _probed(checkpoint.provenance["sha256"], photo.digest, k, checkpoint, seen)
+    return _probed(key_of(checkpoint), photo.digest, k, checkpoint, seen)
 
 
 @st.cache_data(max_entries=64, show_spinner="Resizing the object: ten forwards")
 def _probed(
-    checkpoint_digest: str, image_digest: str, k: int, _checkpoint: Checkpoint, _seen: ObjectsOf
+    checkpoint_key: str, image_digest: str, k: int, _checkpoint: Checkpoint, _seen: ObjectsOf
 ) -> tuple[pd.DataFrame, int]:
     model = _checkpoint.model
     assert isinstance(model, ScaleAttention)
@@ -101,21 +118,21 @@ def _probed(
 
 def channels_in(checkpoint: Checkpoint, photo: Photograph) -> ChannelsOf:
     """The channels of a photograph. AnalysisError: none of them responds."""
-    return _channels_in(checkpoint.provenance["sha256"], photo.digest, dual_model(checkpoint.model), photo.image)
+    return _channels_in(key_of(checkpoint), photo.digest, dual_model(checkpoint.model), photo.image)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Running the model")
-def _channels_in(checkpoint_digest: str, image_digest: str, _model: DualAttention, _image: np.ndarray) -> ChannelsOf:
+def _channels_in(checkpoint_key: str, image_digest: str, _model: DualAttention, _image: np.ndarray) -> ChannelsOf:
     with _FORWARD:
         return channels_of(_model, _image)
 
 
 def seen_through(checkpoint: Checkpoint, image: np.ndarray, digest: str) -> View:
     """The view of a photograph with the given SHA-256 through a checkpoint."""
-    return _seen(checkpoint.provenance["sha256"], digest, checkpoint.model, image)
+    return _seen(key_of(checkpoint), digest, checkpoint.model, image)
 
 
-@st.cache_data(max_entries=32, show_spinner="Running the model")
-def _seen(checkpoint_digest: str, image_digest: str, _model: Model, _image: np.ndarray) -> View:
+@st.cache_resource(max_entries=32, show_spinner="Running the model")
+def _seen(checkpoint_key: str, image_digest: str, _model: Model, _image: np.ndarray) -> View:
     with _FORWARD:
         return view(_model, _image)

@@ -16,6 +16,7 @@ from analysis.figures.maps import label_map
 from analysis.figures.overlay import colour_labels
 from analysis.measures import confusion, iou, mean_iou
 from analysis.views import View
+from dashboard.opened import key_of
 from dashboard.photographs import Photograph
 from dashboard.shown import downloads, legend, origin, plain
 
@@ -31,7 +32,7 @@ class Look:
     @property
     def key(self) -> tuple[str, str]:
         """What every picture of this look depends on."""
-        return self.checkpoint.provenance["sha256"], self.photo.digest
+        return key_of(self.checkpoint), self.photo.digest
 
     @property
     def truth(self) -> np.ndarray | None:

@@ -5,19 +5,18 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 from matplotlib.figure import Figure
 
 from analysis.figures.attention import attention_row, class_mass, row_overlay
-from analysis.measures import confusion, iou, mean_iou
 from analysis.studies.position_context.grid import labels_on
 from analysis.studies.position_context.one_query import by_class
-from dashboard import address, pictures
+from analysis.views import View
+from dashboard import address, changes, pictures
 from dashboard.opened import predictions_without_keys
 from dashboard.picker import Picked, pick
 from dashboard.pictures import Look
-from dashboard.shown import code, errors_in_one_line, figure, picture, table
+from dashboard.shown import code, errors_in_one_line, figure, picture
 from dashboard.words import position as words
 
 SEE = {"row": "Where it looks (row)", "column": "Who looks at it (column)"}
@@ -25,7 +24,7 @@ SEE = {"row": "Where it looks (row)", "column": "Who looks at it (column)"}
 
 def show(look: Look) -> None:
     """One picked place, a second one beside it where asked for, then what depends on the attention."""
-    see = address.choose("see", list(SEE), _see)
+    see = choose_see()
     st.markdown(words.POSITION if see == "row" else words.COLUMN)
     _place(look, see, "pixel", "box")
     if _second(look):
@@ -37,6 +36,11 @@ def show(look: Look) -> None:
         "seen = view(checkpoint.model, sample.image)",
         *_code(see),
     )
+
+
+def choose_see() -> str:
+    """Row or column."""
+    return address.choose("see", list(SEE), _see)
 
 
 def _see(key: str) -> str | None:
@@ -55,28 +59,36 @@ def _second(look: Look) -> bool:
 @st.fragment
 def _place(look: Look, see: str, pixel_name: str, box_name: str) -> None:
     """A click runs this part of the page again and nothing else."""
-    photograph, attended = pictures.side_by_side(look.photo, 2, 520)
+    photograph, beside = pictures.side_by_side(look.photo, 2, 520)
     with photograph, errors_in_one_line():
-        size, asked = look.photo.image.shape[:2], address.current()
-        start = Picked.parse(getattr(asked, pixel_name), getattr(asked, box_name), size)
-        label = "Photograph: click a pixel or drag a box"
-        key = address.key(f"picker {pixel_name}")
-        step = _cell_size(look)
-        picked = pick(look.photo.image, start, key, label, digest=look.photo.digest, step=step, drag=True)
-        address.publish(**dict(zip((pixel_name, box_name), picked.text, strict=True)))
+        picked = pick_place(look, pixel_name, box_name)
         name = f"attention-{see}" + ("-2" if pixel_name == "pixel2" else "")
-        with attended:
-            attention, cells = _attended(look, see, picked, name)
+        with beside:
+            attention, cells = _shown(look, see, picked, name)
         _by_class(look, see, picked, name, attention, cells)
 
 
-def _attended(look: Look, see: str, picked: Picked, name: str) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """The row or column over the photograph; what it is of."""
-    seen = look.seen
+def pick_place(look: Look, pixel_name: str = "pixel", box_name: str = "box") -> Picked:
+    """The photograph, to click in; the names are what the address calls pixel and box."""
+    image, asked = look.photo.image, address.current()
+    start = Picked.parse(getattr(asked, pixel_name), getattr(asked, box_name), image.shape[:2])
+    label, key = "Photograph: click a pixel or drag a box", address.key(f"picker {pixel_name}")
+    picked = pick(image, start, key, label, digest=look.photo.digest, step=_cell_size(look), drag=True)
+    address.publish(**dict(zip((pixel_name, box_name), picked.text, strict=True)))
+    return picked
+
+
+def attended(seen: View, picked: Picked, see: str) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """The row or column ``[h, w]`` of a place, and the cells that it is of."""
     cells = seen.cells_in(picked.box) if picked.box else [seen.cell(picked.pixel)]
-    attention = seen.mean_row(cells) if see == "row" else seen.mean_column(cells)
-    overlay = row_overlay(look.photo.image, attention, float(attention.max()), seen.align_corners)
-    caption = words.row_caption(seen, attention, picked.pixel, len(cells), look.checkpoint.classes, see)
+    return (seen.mean_row(cells) if see == "row" else seen.mean_column(cells)), cells
+
+
+def _shown(look: Look, see: str, picked: Picked, name: str) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """The row or column over the photograph; what it is of."""
+    attention, cells = attended(look.seen, picked, see)
+    overlay = row_overlay(look.photo.image, attention, float(attention.max()), look.seen.align_corners)
+    caption = words.row_caption(look.seen, attention, picked.pixel, len(cells), look.checkpoint.classes, see)
     picture(overlay, partial(_row_figure, look, attention, picked, SEE[see]), name, caption, look.origin)
     return attention, cells
 
@@ -112,23 +124,9 @@ def _without_own_class(look: Look) -> None:
     address.publish(removed="yes")
     with errors_in_one_line():
         found = predictions_without_keys(look.checkpoint, look.photo, look.labels)
-        pictures.beside(look, found)
-        rows = _changes(look, found)
-        table(rows, "without-keys", words.without_caption(rows, look.truth is not None))
-
-
-def _changes(look: Look, predictions: dict[str, np.ndarray]) -> pd.DataFrame:
-    """A row an intervention: pixels that change, mIoU, and the classes that lose most."""
-    trained, n, rows = next(iter(predictions.values())), len(look.checkpoint.classes), []
-    for name, prediction in predictions.items():
-        row: dict[str, object] = {"keys": name, "pixels that change (%)": 100 * float((prediction != trained).mean())}
-        if look.truth is not None:
-            counts = confusion(prediction, look.truth, n)
-            row["mIoU (%)"] = 100 * mean_iou(counts)
-            for c in np.flatnonzero(~np.isnan(iou(counts))):
-                row[look.checkpoint.classes[c]] = 100 * iou(counts)[c]
-        rows.append(row)
-    return pd.DataFrame(rows).round(2)
+        changes.show(look, found, "without-keys")
+        if look.truth is None:
+            st.caption("The own class is that of the prediction, as there are no labels here.")
 
 
 def _code(see: str) -> list[str]:

@@ -144,6 +144,7 @@ def origin(checkpoint: Checkpoint) -> str:
     said = [f"{name} {value}" for name, value in parts if value not in (None, "")]
     if known.get("dataset"):
         said.append(f"trained on {known['dataset']} {known.get('split', '')}".rstrip())
+    said += [f"in another form: {name}={value}" for name, value in known.get("changed", {}).items()]
     return " · ".join([str(checkpoint.path), f"sha256 {known['sha256'][:12]}", *said])
 
 

@@ -9,9 +9,10 @@ import streamlit as st
 from analysis.checkpoints import SUFFIXES, Checkpoint, checkpoint_files
 from analysis.datasets import splits
 from analysis.errors import AnalysisError, closest
+from analysis.models import ScaleSpec, Spec
 from dashboard import address, photographs
 from dashboard.allowed import inside, inside_item, inside_spec, is_inside
-from dashboard.opened import opened_checkpoint, opened_dataset
+from dashboard.opened import key_of, opened_checkpoint, opened_dataset, opened_in_form
 from dashboard.photographs import BUNDLED, Photograph
 from dashboard.shown import plain
 
@@ -21,6 +22,7 @@ FIRST = ("data/demo/camvid-scale", "data/demo/shapes-dual", "data/demo/shapes-sc
 #: Where data sets are looked for; below the project's folder, and beside it.
 PLACES = {"camvid": ("data/camvid", "../shared/camvid"), "voc": ("data/voc", "../shared/voc_sample")}
 SOURCES = ("data set", "bundled", "upload")
+THIS = "this with "  # another form of the same weights
 
 
 def choose_checkpoint() -> Checkpoint:
@@ -41,6 +43,30 @@ def choose_file() -> Path:
     if not path:
         raise AnalysisError(f"no checkpoint under {' or '.join(FOLDERS)} of this folder; type a path in the sidebar")
     return inside(_choose_step(path, checkpoint_files(inside(path))))
+
+
+def choose_other(checkpoint: Checkpoint) -> Checkpoint:
+    """Pick what a checkpoint is compared with: itself in another form, or another file, as :func:`choose_file` does."""
+    forms = [f"{THIS}{field}={value}" for field, values in _forms(checkpoint.spec).items() for value in values]
+    known, asked = [*forms, *_directories()], address.current().against
+    wanted = asked if asked in forms or (asked and not asked.startswith(THIS)) else known[0]
+    other = _pick_or_type("Compared with", f"against {key_of(checkpoint)}", known, wanted, "a checkpoint file or a run")
+    if other.startswith(THIS):
+        address.publish(against=other, against_step="")
+        field, _, value = other.removeprefix(THIS).partition("=")
+        found = next((one for one in _forms(checkpoint.spec).get(field, ()) if str(one) == value), value)
+        return opened_in_form(checkpoint, field, found)
+    return opened_checkpoint(inside(_choose_step(other, checkpoint_files(inside(other)), "against", "against_step")))
+
+
+def _forms(spec: Spec) -> dict[str, tuple[object, ...]]:
+    """Fields and values that the same weights can be run with."""
+    if isinstance(spec, ScaleSpec):
+        return {"fusion": tuple(fusion for fusion in ("average", "max") if fusion != spec.fusion)}
+    forms: dict[str, tuple[object, ...]] = {}
+    if spec.channel:
+        forms = {"form": ("released" if spec.form == "paper" else "paper",), "channel": (False,)}
+    return forms | ({"position": (False,)} if spec.position else {})
 
 
 def choose_photograph(checkpoint: Checkpoint) -> Photograph | None:
@@ -73,16 +99,17 @@ def _directories() -> list[str]:
     return list(dict.fromkeys(parent.as_posix() for parent in parents))
 
 
-def _choose_step(path: str, files: list[Path]) -> Path:
-    stems = [file.stem for file in files]
-    wanted = address.current().step if address.current().checkpoint in ("", path) else ""
+def _choose_step(path: str, files: list[Path], path_name: str = "checkpoint", step_name: str = "step") -> Path:
+    """One file of a series; ``path_name`` and ``step_name`` are what the address calls both."""
+    stems, asked = [file.stem for file in files], address.current()
+    wanted = getattr(asked, step_name) if getattr(asked, path_name) in ("", path) else ""
     if wanted and wanted not in stems:
         st.sidebar.warning(plain(f"no step {wanted!r} in {path}{closest(wanted, stems)}; this is the last one"))
     stem = stems[-1]
     if len(stems) > 1:
-        key = address.seeded(f"step of {path}", wanted if wanted in stems else stem)
+        key = address.seeded(f"{step_name} of {path}", wanted if wanted in stems else stem)
         stem = st.sidebar.select_slider("Step of its training", stems, key=key, format_func=_step)
-    address.publish(checkpoint=path, step=stem if len(stems) > 1 else "")
+    address.publish(**{path_name: path, step_name: stem if len(stems) > 1 else ""})
     return files[stems.index(stem)]
 
 

@@ -44,7 +44,7 @@ def test_scale_weights(folder: Path, photo: dict[str, str]) -> None:
     np.testing.assert_allclose(forced["weights"][:, 0, 0], [0.2, 0.2, 0.6], atol=1e-4)
     trained = maps.prediction(maps.fused(maps.weights))
     changed = 100 * float((forced["prediction"] != trained).mean())
-    assert f"{changed:.1f} % of the pixels change" in said(test.caption)
+    assert f"{changed:.2f} % of the pixels change" in said(test.caption)
     (shown,) = (table.value for table in test.dataframe if "shapley" in table.value)
     np.testing.assert_allclose(shown["weight_inside"], objects["seen"].table["weight_inside"], atol=1e-3)
 

@@ -18,10 +18,10 @@ SCALE = {
     "max": ("Winning branch",),
 }
 LINKS = {
-    "scale": ["Its scale weights", "What is in its file"],
+    "scale": ["Its scale weights", "Beside another checkpoint or form", "What is in its file"],
     "position": ["Its position attention"],
     "channel": ["Its channel attention"],
-    "dual": ["Its gates over the training", "What is in its file"],
+    "dual": ["Its gates over the training", "Beside another checkpoint or form", "What is in its file"],
 }
 
 

@@ -9,8 +9,9 @@ from numpy.testing import assert_allclose
 
 from analysis.figures.attention import class_mass
 from analysis.figures.channels import channel_steps, correlation_matrix, group_maps
+from analysis.figures.difference import difference_maps, difference_overlay
 from analysis.figures.maps import object_scatter
-from analysis.figures.overlay import outlined
+from analysis.figures.overlay import grey, outlined
 from analysis.models.spec import ChannelForm
 
 
@@ -64,3 +65,20 @@ def test_the_picked_object_is_ringed() -> None:
     ax = object_scatter(rows, "weight", "weight", selected=2).axes[0]
     assert_allclose(np.asarray(ax.collections[-1].get_offsets()), [[1000, 0.8]])
     assert ax.get_xscale() == "log"
+
+
+def test_a_difference_is_symmetric_round_nothing_and_both_maps_have_one_scale() -> None:
+    one, two = np.array([[0.0, 0.2], [0.4, 0.6]]), np.array([[0.0, 0.2], [0.1, 0.9]])
+    figure = difference_maps(one, two, ("a", "b"), "weight")
+    first, second, third = (ax.images[0] for ax in figure.axes[:3])
+    assert first.get_clim() == second.get_clim() == (0, 0.9)
+    assert_allclose(third.get_clim(), (-0.3, 0.3))
+    assert_allclose(np.asarray(third.get_array()), two - one)
+
+
+def test_no_difference_leaves_the_photograph_grey() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    drawn = difference_overlay(image, np.zeros((4, 5)), 0.0)
+    assert (drawn == grey(image)).all()
+    drawn = difference_overlay(image, np.full((4, 5), -0.2), 0.2)
+    assert (drawn[..., 2] > drawn[..., 0]).all()  # less is blue

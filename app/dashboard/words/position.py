@@ -54,14 +54,3 @@ def mass_caption(rows: pd.DataFrame, own: str, truth: bool) -> str:
         f"Classes by {by}. On {own} itself lie {mass:.1f} %, where {base:.1f} % of the cells are; with as much "
         f"attention at every distance, but whatever the class, it would be {matched:.1f} %."
     )
-
-
-def without_caption(rows: pd.DataFrame, truth: bool) -> str:
-    """What the two removals change."""
-    own, other = rows["pixels that change (%)"].iloc[1:3]
-    said = f"{own:.2f} % of the pixels change without the own class's keys, {other:.2f} % without as much on others."
-    if truth:
-        change = (rows["mIoU (%)"].iloc[1:3] - rows["mIoU (%)"].iloc[0]).tolist()
-        said += f" mIoU changes by {change[0]:+.2f} and {change[1]:+.2f} points."
-        return f"{said} The classes' columns hold their IoU (%)."
-    return f"{said} The own class is that of the prediction, as there are no labels here."

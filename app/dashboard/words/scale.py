@@ -66,15 +66,6 @@ def _by_branch(seen: View) -> list[tuple[str, np.ndarray]]:
     return list(zip(seen.branches, seen.weights, strict=True))
 
 
-def forced_caption(rows: pd.DataFrame, before: np.ndarray, after: np.ndarray, truth: bool) -> str:
-    """How much changes, and the mIoU where there is a truth."""
-    said = f"{100 * float((before != after).mean()):.1f} % of the pixels change their class."
-    if not truth:
-        return said
-    last = rows.iloc[-1]
-    return f"{said} mIoU {last.iloc[1]:.1f} % as trained, {last.iloc[2]:.1f} % now, {last['change']:+.1f} points."
-
-
 def objects_caption(rows: pd.DataFrame, truth: bool) -> str:
     """How many objects there are, by what."""
     if rows.empty:
