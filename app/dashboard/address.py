@@ -42,6 +42,9 @@ class Address:
     group: str = ""
     claims: str = ""  # a table of claims
     rows: str = ""  # which of its rows
+    trainings: str = ""  # a table of histories beside the checkpoint's own
+    quantity: str = ""  # of their gates
+    along: str = ""  # yes: mIoU without gates at every checkpoint
     against: str = ""  # the other checkpoint or form of a comparison
     against_step: str = ""
 

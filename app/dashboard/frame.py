@@ -7,7 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from analysis.checkpoints import Checkpoint
-from analysis.models import DualAttention, ScaleAttention
+from analysis.models import DualAttention, ScaleAttention, gates
 from dashboard.opened import seen_through
 from dashboard.pictures import Look
 from dashboard.shown import errors_in_one_line, footer, plain
@@ -51,6 +51,11 @@ def needs_channel(checkpoint: Checkpoint) -> str:
     return "" if isinstance(model, DualAttention) and model.spec.channel else "has no channel attention"
 
 
+def needs_gates(checkpoint: Checkpoint) -> str:
+    """Pages on a training's gates."""
+    return "" if gates(checkpoint.model) else "has no gates"
+
+
 def elsewhere(checkpoint: Checkpoint, why: str) -> None:
     """Say what the checkpoint lacks, and lead to the pages on what it has."""
     st.info(f"This checkpoint ({plain(f'{model_title(checkpoint.spec)}, {model_line(checkpoint.spec)}')}) {why}.")
@@ -65,7 +70,7 @@ def links_of(checkpoint: Checkpoint) -> None:
         st.page_link("dashboard/position.py", label="Its position attention", icon=":material/my_location:")
     if not needs_channel(checkpoint):
         st.page_link("dashboard/channels.py", label="Its channel attention", icon=":material/grid_on:")
-    if isinstance(checkpoint.model, DualAttention):
+    if not needs_gates(checkpoint):
         st.page_link("dashboard/gates.py", label="Its gates over the training", icon=":material/timeline:")
     st.page_link("dashboard/compare.py", label="Beside another checkpoint or form", icon=":material/compare:")
     st.page_link("dashboard/checkpoint.py", label="What is in its file", icon=":material/folder_open:")

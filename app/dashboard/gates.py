@@ -1,11 +1,5 @@
-"""Page: the gates of one training."""
+"""Page: the gates over a training, beside other trainings, and at the marked step."""
 
-from dashboard import curves
-from dashboard.shown import errors_in_one_line, footer
-from dashboard.sidebar import choose_checkpoint
+from dashboard import curves, frame
 
-with errors_in_one_line():
-    checkpoint = choose_checkpoint()
-    with errors_in_one_line():
-        curves.show(checkpoint)
-    footer(checkpoint)
+frame.of_photograph("Gates over the training", curves.show, frame.needs_gates)

@@ -16,9 +16,11 @@ from analysis.inspection import Inspection, inspect
 from analysis.models import DualAttention, Model, ScaleAttention
 from analysis.studies.channel_groups.one_image import ChannelsOf, channels_of
 from analysis.studies.dual_paths import dual_model
+from analysis.studies.gates import Gates
 from analysis.studies.object_scale.one_image import ObjectsOf, objects_of
 from analysis.studies.object_scale.probe import probe_object
 from analysis.studies.position_context import removed
+from analysis.studies.study import evenly_spaced, run
 from analysis.views import View, view
 from dashboard.photographs import Photograph
 
@@ -70,6 +72,18 @@ def _in_form(checkpoint_key: str, field: str, value: object, _checkpoint: Checkp
 def opened_dataset(spec: str, split: str) -> Dataset:
     """A split of a data set; what changes on disk is seen within a minute. AnalysisError as for ``open_dataset``."""
     return open_dataset(spec, split)
+
+
+def gates_at(file: Path, spec: str, split: str, most: int) -> pd.DataFrame:
+    """The table ``gates`` of one checkpoint of a series, on ``most`` evenly spaced images. AnalysisError as there."""
+    return _gates_at(str(file), _version(file), spec, split, most)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _gates_at(file: str, version: tuple[int, int] | None, spec: str, split: str, most: int) -> pd.DataFrame:
+    checkpoint, few = open_checkpoint(file), evenly_spaced(opened_dataset(spec, split), most)
+    with _FORWARD:
+        return run(Gates(checkpoint, few), checkpoint, few)["gates"]
 
 
 def predictions_without_keys(checkpoint: Checkpoint, photo: Photograph, labels: np.ndarray) -> dict[str, np.ndarray]:

@@ -26,9 +26,9 @@ def show(look: Look) -> None:
     """One picked place, a second one beside it where asked for, then what depends on the attention."""
     see = choose_see()
     st.markdown(words.POSITION if see == "row" else words.COLUMN)
-    _place(look, see, "pixel", "box")
+    place(look, see)
     if _second(look):
-        _place(look, see, "pixel2", "box2")
+        place(look, see, "pixel2", "box2")
     _without_own_class(look)
     code(
         *look.code,
@@ -57,8 +57,8 @@ def _second(look: Look) -> bool:
 
 
 @st.fragment
-def _place(look: Look, see: str, pixel_name: str, box_name: str) -> None:
-    """A click runs this part of the page again and nothing else."""
+def place(look: Look, see: str, pixel_name: str = "pixel", box_name: str = "box") -> None:
+    """A place to pick, its row or column, and that by class; a click runs this part again and nothing else."""
     photograph, beside = pictures.side_by_side(look.photo, 2, 520)
     with photograph, errors_in_one_line():
         picked = pick_place(look, pixel_name, box_name)

@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from dashboards import dual, fine, one_line, opened, png, said, save, save_history, scale
 from streamlit.testing.v1 import AppTest
 
 from analysis.checkpoints import save_checkpoint
+from analysis.datasets import open_dataset
+from analysis.store import read_table, write_table
+from analysis.studies.gates import gates_of_series, reliance
+from analysis.studies.study import evenly_spaced
 
 SCALE = {
     "attention": ("Weight maps", "Winning branch", "Other weights", "Objects"),
@@ -21,7 +26,8 @@ LINKS = {
     "scale": ["Its scale weights", "Beside another checkpoint or form", "What is in its file"],
     "position": ["Its position attention"],
     "channel": ["Its channel attention"],
-    "dual": ["Its gates over the training", "Beside another checkpoint or form", "What is in its file"],
+    "gates": ["Its gates over the training"],
+    "dual": ["Beside another checkpoint or form", "What is in its file"],
 }
 
 
@@ -51,9 +57,9 @@ def test_scale_weights_of_every_fusion(folder: Path, fusion: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({}, ["position", "channel", "dual"]),
-        ({"position": False}, ["channel", "dual"]),
-        ({"channel": False}, ["position", "dual"]),
+        ({}, ["position", "channel", "gates", "dual"]),
+        ({"position": False}, ["channel", "gates", "dual"]),
+        ({"channel": False}, ["position", "gates", "dual"]),
         ({"position": False, "channel": False}, ["dual"]),
     ],
 )
@@ -88,25 +94,63 @@ def test_the_form_in_force_is_said(folder: Path, form: str, text: str) -> None:
 
 def test_gates_of_a_dual_model(folder: Path) -> None:
     save_history(save(dual(), folder / "runs" / "one", steps=(0, 10)))
-    test = opened("gates", step="step_000010")
-    assert fine(test) and pictures(test) == 3
-    assert "At step 10 of 19: α = +0.1000; β = +0.1000" in said(test.caption)
+    test = opened("gates", step="step_000010", trainings="none")
+    assert fine(test) and "At step 10 of 19: α = +0.1000; β = +0.1000" in said(test.caption)
+    assert sections(test) == [
+        "Beside other trainings",
+        "Without the gates, along the training",
+        "Attention at the marked step",
+    ]
+    assert "It is that of step 10." in said(test.markdown) and "Its row peaks at" in said(test.caption)
+
+
+def test_gates_of_other_trainings_and_seeds_lie_beside(folder: Path) -> None:
+    run = save(dual(), folder / "runs" / "one", steps=(0, 10))
+    save_history(run, 60)
+    history = read_table(run / "history.parquet")
+    seeds = [history.assign(checkpoint=f"one-{seed}", recipe="r", seed=seed, alpha=seed * 0.1) for seed in range(3)]
+    write_table(pd.concat(seeds), folder / "data" / "reproduction" / "history.parquet", {})
+    test = opened("gates")
+    assert fine(test) and "never moved in 3; β left its first band in 3 of 3 trainings" in said(test.caption)
+    (movements,) = (one.value for one in test.dataframe if "says" in one.value)
+    assert len(movements) == 6 and set(movements["gate"]) == {"alpha", "beta"}
+    assert "not in a folder" in one_line(opened("gates", trainings="/etc/history.parquet"))
+
+
+def test_reliance_on_the_gates_is_measured_at_every_checkpoint(folder: Path) -> None:
+    run = save(dual(), folder / "runs" / "one", steps=(0, 5, 10))
+    save_history(run)
+    test = opened("gates", trainings="none")
+    assert "Measure 3 checkpoints on 8 images" in [toggle.label for toggle in test.toggle]
+    test.toggle[0].set_value(True).run()
+    assert fine(test) and test.query_params["along"] == "yes"
+    found = gates_of_series(run, evenly_spaced(open_dataset("shapes", "val"), 8))["gates"]
+    rows = reliance(found).set_index(["step", "zeroed"])["miou"]
+    assert rows[0, "both"] == rows[0, "none"]  # all gates are 0 there
+    assert f"mIoU {100 * rows[10, 'none']:.1f} %" in said(test.caption)
+    assert f"{100 * (rows[10, 'none'] - rows[10, 'both']):+.1f} with both at 0" in said(test.caption)
+
+
+def test_reliance_needs_labels(folder: Path) -> None:
+    save_history(save(dual(), folder / "runs" / "one"))
+    assert "This needs labels of the model's classes" in said(opened("gates", photo="coffee").info)
 
 
 @pytest.mark.parametrize("model", [scale(), dual(position=False, channel=False)])
-def test_gates_of_a_model_without_links_to_look(folder: Path, model: Any) -> None:
+def test_gates_of_a_model_without_lead_elsewhere(folder: Path, model: Any) -> None:
     save(model, folder / "runs" / "one")
     test = opened("gates")
     assert fine(test) and pictures(test) == 0
     assert "has no gates" in said(test.info)
-    assert links(test) == ["Look through this checkpoint"]
+    assert "What is in its file" in links(test)
 
 
-def test_gates_without_a_history_say_so(folder: Path) -> None:
+def test_gates_without_a_history_say_so_and_the_rest_is_there(folder: Path) -> None:
     run = save(dual(), folder / "runs" / "one")
-    assert "no table at runs/one/history.parquet" in one_line(opened("gates"))
+    test = opened("gates", trainings="none")
+    assert "no table at runs/one/history.parquet" in one_line(test) and "Its row peaks at" in said(test.caption)
     (run / "history.parquet").write_bytes(b"PAR1 and nothing else")
-    assert "not a readable Parquet file" in one_line(opened("gates"))
+    assert "not a readable Parquet file" in one_line(opened("gates", trainings="none"))
 
 
 def test_captions_follow_the_step_and_the_page_keeps_it(folder: Path) -> None:

@@ -4,6 +4,7 @@ found = gates(checkpoint, dataset)
 found["gates"]          mIoU with each gate at 0, and what each path adds; image by image
 found["movements"]      one row a gate of the training's history: when it left its first band, where it settled
 gates_of_series(folder, dataset)        the same at every checkpoint of a training
+reliance(found["gates"])                mIoU with gates at 0, step by step
 gates_grow(found["gates"], found["movements"]), complementary(found["gates"])       the claims
 
 A gate at 0 is an intervention at test time: it shows what the trained model relies on, not what training with that path
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pandas as pd
 from torch import Tensor
 
@@ -31,10 +33,10 @@ from analysis.studies.dual_paths import Paths, dual_model, run_paths
 from analysis.studies.gates.claims import ZEROED, gates_grow
 from analysis.studies.gates.complementary import complementary
 from analysis.studies.gates.movements import movements
-from analysis.studies.miou import confusion_rows
+from analysis.studies.miou import confusion_rows, miou
 from analysis.studies.study import Result, Rows, run
 
-__all__ = ["Gates", "complementary", "gates", "gates_grow", "gates_of_series", "movements"]
+__all__ = ["Gates", "complementary", "gates", "gates_grow", "gates_of_series", "movements", "reliance"]
 
 
 def gates(checkpoint: Checkpoint, dataset: Dataset, out: Path | None = None) -> Result:
@@ -57,6 +59,15 @@ def gates_of_series(folder: Path, dataset: Dataset, out: Path | None = None, dev
     results = [gates(open_checkpoint(file, device), dataset, out) for file in checkpoint_files(folder)]
     table = joined([result.sources["gates"] for result in results])
     return Result(Tables({**results[-1].sources, "gates": table}))
+
+
+def reliance(gates: pd.DataFrame) -> pd.DataFrame:
+    """mIoU (0..1) by ``step`` and ``zeroed`` over all images of a table ``gates`` of one training."""
+    rows = [
+        {**mine.iloc[0][["step", "zeroed"]].to_dict(), "miou": float(miou(mine, np.ones((1, len(mine))))[0])}
+        for _, mine in gates.groupby(["step", "zeroed"], sort=False)
+    ]
+    return pd.DataFrame(rows).sort_values("step", kind="stable", ignore_index=True)
 
 
 @dataclass(frozen=True, eq=False)
