@@ -12,6 +12,7 @@ page = st.navigation(
         st.Page("dashboard/channels.py", title="Channels", url_path="channels"),
         st.Page("dashboard/claims.py", title="Claims", url_path="claims"),
         st.Page("dashboard/gates.py", title="Gates", url_path="gates"),
+        st.Page("dashboard/attribution.py", title="Attribution", url_path="attribution"),
         st.Page("dashboard/compare.py", title="Compare", url_path="compare"),
         st.Page("dashboard/checkpoint.py", title="Checkpoint", url_path="checkpoint"),
     ],

@@ -42,6 +42,9 @@ class Address:
     group: str = ""
     claims: str = ""  # a table of claims
     rows: str = ""  # which of its rows
+    cells: str = ""  # along the longer side, of attributions
+    methods: str = ""  # of attribution, besides Grad-CAM
+    tests: str = ""  # of the maps: curves, randomised
     trainings: str = ""  # a table of histories beside the checkpoint's own
     quantity: str = ""  # of their gates
     along: str = ""  # yes: mIoU without gates at every checkpoint
@@ -92,3 +95,12 @@ def seeded(name: str, value: object) -> str:
     """The key of a widget that starts at ``value``."""
     st.session_state.setdefault(key(name), value)
     return key(name)
+
+
+def choose_some(name: str, options: Sequence[str], show: Callable[[str], Sequence[str]]) -> list[str]:
+    """Any of the options, as the widget ``show`` has them; at first those of the address."""
+    asked = [option for option in getattr(current(), name).split(",") if option in options]
+    shown = show(seeded(name, asked))
+    picked = [option for option in options if option in shown]
+    publish(**{name: ",".join(picked)})
+    return picked

@@ -51,6 +51,12 @@ def needs_channel(checkpoint: Checkpoint) -> str:
     return "" if isinstance(model, DualAttention) and model.spec.channel else "has no channel attention"
 
 
+def needs_attention_maps(checkpoint: Checkpoint) -> str:
+    """Pages on attention that lies over the photograph."""
+    scale = isinstance(checkpoint.model, ScaleAttention) and checkpoint.model.spec.fusion != "max"
+    return "" if scale or not needs_position(checkpoint) else "has no attention that lies over the photograph"
+
+
 def needs_gates(checkpoint: Checkpoint) -> str:
     """Pages on a training's gates."""
     return "" if gates(checkpoint.model) else "has no gates"
@@ -72,5 +78,7 @@ def links_of(checkpoint: Checkpoint) -> None:
         st.page_link("dashboard/channels.py", label="Its channel attention", icon=":material/grid_on:")
     if not needs_gates(checkpoint):
         st.page_link("dashboard/gates.py", label="Its gates over the training", icon=":material/timeline:")
+    if not needs_attention_maps(checkpoint):
+        st.page_link("dashboard/attribution.py", label="Attributions beside its attention", icon=":material/target:")
     st.page_link("dashboard/compare.py", label="Beside another checkpoint or form", icon=":material/compare:")
     st.page_link("dashboard/checkpoint.py", label="What is in its file", icon=":material/folder_open:")

@@ -6,12 +6,10 @@ from functools import partial
 from typing import Any
 
 import altair as alt
-import numpy as np
 import pandas as pd
 import streamlit as st
 
 from analysis.figures.maps import object_scatter
-from analysis.figures.overlay import outlined
 from analysis.figures.style import CATEGORIES
 from analysis.studies.object_scale.one_image import ObjectsOf
 from analysis.studies.object_scale.paste import box_of
@@ -19,7 +17,7 @@ from analysis.studies.object_scale.probe import resized_in
 from analysis.views import branch_labels
 from dashboard import address
 from dashboard.opened import objects_in, probed
-from dashboard.picker import Picked, Regions, pick
+from dashboard.outlines import pick_object
 from dashboard.pictures import Look
 from dashboard.shown import code, downloads, errors_in_one_line, plain, table
 from dashboard.words import scale as words
@@ -41,7 +39,7 @@ def show(look: Look) -> None:
     rows = _measured(seen.table, look.seen.branches.index(branch), measure)
     photograph, beside = st.container(width=1400).columns([3, 2])
     with photograph:
-        k = _picked(look, seen)
+        k = pick_object(look, seen.objects, _texts(seen.table, look.truth is not None))
     with beside:
         picked = _scatter(rows, f"weight of the {branch}, {MEASURES[measure]}", k, look)
     if k:
@@ -87,30 +85,6 @@ def _measured(objects: pd.DataFrame, branch: int, measure: str) -> pd.DataFrame:
     rows = objects[objects["scale"] == scales[branch]]
     weight = rows["weight_interior"] if measure == "interior" else rows["weight_inside"]
     return rows.assign(weight=weight - rows["weight_placebo"] if measure == "placebo" else weight)
-
-
-def _picked(look: Look, seen: ObjectsOf) -> int:
-    """The number of the picked object, 0 for none; at first that of the address, else the largest."""
-    numbers = seen.objects.map
-    asked = address.current().object
-    k = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 9 else 0
-    areas = np.bincount(numbers.ravel())
-    k = k if 0 < k < len(areas) and areas[k] else 1 + int(areas[1:].argmax())
-    places = np.argwhere(numbers == k)
-    start = Picked((int(places[len(places) // 2][0]), int(places[len(places) // 2][1])))
-    key = (*look.key, look.truth is None)
-    regions = Regions(numbers, _texts(seen.table, look.truth is not None), key)
-    label, digest = "Photograph with its objects: click one", f"{look.photo.digest} {look.truth is None}"
-    picture = _outlined(digest, look.photo.image, numbers)
-    picked = pick(picture, start, address.key("objects"), label, digest=f"{digest} outlined", regions=regions)
-    chosen = int(numbers[picked.pixel])
-    address.publish(object=str(chosen) if chosen else "")
-    return chosen
-
-
-@st.cache_data(max_entries=16, show_spinner=False)
-def _outlined(digest: str, _image: np.ndarray, _numbers: np.ndarray) -> np.ndarray:
-    return outlined(_image, _numbers)
 
 
 def _texts(objects: pd.DataFrame, truth: bool) -> list[str]:

@@ -14,6 +14,9 @@ from analysis.datasets import Dataset, open_dataset, things_of
 from analysis.forms import in_form
 from analysis.inspection import Inspection, inspect
 from analysis.models import DualAttention, Model, ScaleAttention
+from analysis.studies.attribution.maps import Method
+from analysis.studies.attribution.one_image import Scene, curves, maps_of, randomised, scene_of
+from analysis.studies.attribution.regions import Region
 from analysis.studies.channel_groups.one_image import ChannelsOf, channels_of
 from analysis.studies.dual_paths import dual_model
 from analysis.studies.gates import Gates
@@ -24,6 +27,7 @@ from analysis.studies.study import evenly_spaced, run
 from analysis.views import View, view
 from dashboard.photographs import Photograph
 
+Key = tuple[object, ...]
 _FORWARD = threading.Lock()  # the hooks of one session's forward must not see another's
 
 
@@ -150,3 +154,59 @@ def seen_through(checkpoint: Checkpoint, image: np.ndarray, digest: str) -> View
 def _seen(checkpoint_key: str, image_digest: str, _model: Model, _image: np.ndarray) -> View:
     with _FORWARD:
         return view(_model, _image)
+
+
+def scene_in(checkpoint: Checkpoint, photo: Photograph, region: Region, along: int) -> Scene:
+    """An object of a photograph whose score is attributed, on ``along`` cells."""
+    mask = region.mask.tobytes()
+    return _scene_in(
+        key_of(checkpoint), photo.digest, mask, region.class_, along, checkpoint.model, photo.image, region
+    )
+
+
+@st.cache_resource(max_entries=16, show_spinner="Running the model")
+def _scene_in(
+    checkpoint_key: str,
+    image_digest: str,
+    mask: bytes,
+    class_: int,
+    along: int,
+    _model: Model,
+    _image: np.ndarray,
+    _region: Region,
+) -> Scene:
+    with _FORWARD:
+        return scene_of(_model, _image, _region, along)
+
+
+def attributed(key: Key, scene: Scene, method: Method) -> dict[str, np.ndarray]:
+    """Maps of one method; ``key`` says what the scene depends on."""
+    return _attributed(key, method, scene)
+
+
+@st.cache_data(max_entries=64, show_spinner="Attributing")
+def _attributed(key: Key, method: Method, _scene: Scene) -> dict[str, np.ndarray]:
+    with _FORWARD:
+        return maps_of(_scene, method)
+
+
+def curves_in(key: Key, scene: Scene, maps: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Deletion and insertion in the order of each map."""
+    return _curves_in(key, tuple(maps), scene, maps)
+
+
+@st.cache_data(max_entries=64, show_spinner="Taking cells away, and putting them in")
+def _curves_in(key: Key, names: tuple[str, ...], _scene: Scene, _maps: dict[str, np.ndarray]) -> pd.DataFrame:
+    with _FORWARD:
+        return curves(_scene, _maps)
+
+
+def randomised_in(key: Key, scene: Scene, maps: dict[str, np.ndarray]) -> pd.DataFrame:
+    """What is left of each map when weights are re-drawn."""
+    return _randomised_in(key, tuple(maps), scene, maps)
+
+
+@st.cache_data(max_entries=64, show_spinner="Drawing the weights anew")
+def _randomised_in(key: Key, names: tuple[str, ...], _scene: Scene, _maps: dict[str, np.ndarray]) -> pd.DataFrame:
+    with _FORWARD:
+        return randomised(_scene, _maps)

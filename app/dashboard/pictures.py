@@ -11,7 +11,8 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from analysis.checkpoints import Checkpoint
-from analysis.datasets import palette_of
+from analysis.datasets import palette_of, things_of
+from analysis.datasets.sample import Objects, connected_objects
 from analysis.figures.maps import label_map
 from analysis.figures.overlay import colour_labels
 from analysis.measures import confusion, iou, mean_iou
@@ -43,6 +44,13 @@ class Look:
     def labels(self) -> np.ndarray:
         """The truth, and where there is none the prediction in its place: uint8 ``[H, W]``."""
         return self.seen.prediction.astype(np.uint8) if self.truth is None else self.truth
+
+    @property
+    def objects(self) -> Objects:
+        """Those of the labels, or where there are none the connected regions of the prediction, things only."""
+        if self.truth is None:
+            return connected_objects(self.labels, things_of(self.checkpoint.classes))
+        return self.photo.sample.objects
 
     def class_at(self, pixel: tuple[int, int]) -> str:
         """The name of a pixel's class by ``labels``."""

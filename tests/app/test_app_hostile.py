@@ -37,7 +37,7 @@ TEXTS = (
     *("__import__('os').system('touch pwned')", "cos\nsystem\n(S'touch pwned'\ntR.", "[object Object]", " ", "\t"),
     *("0,0,99999,99999", "-1,-1,-1,-1", "1,2,3", ",,,", "0.5,0.5,inf"),
 )
-PAGES = ("look", "scale_weights", "position", "channels", "claims", "gates", "compare", "checkpoint")
+PAGES = ("look", "scale_weights", "position", "channels", "claims", "gates", "attribution", "compare", "checkpoint")
 NAMES = [field.name for field in fields(Address)]
 
 

@@ -7,11 +7,14 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
+from analysis.errors import AnalysisError
 from analysis.figures.attention import class_mass
+from analysis.figures.attribution import attribution_maps, score_curves, survival
 from analysis.figures.channels import channel_steps, correlation_matrix, group_maps
 from analysis.figures.difference import difference_maps, difference_overlay
 from analysis.figures.maps import object_scatter
 from analysis.figures.overlay import grey, outlined
+from analysis.figures.trainings import gate_bands, miou_without_gates
 from analysis.models.spec import ChannelForm
 
 
@@ -82,3 +85,50 @@ def test_no_difference_leaves_the_photograph_grey() -> None:
     assert (drawn == grey(image)).all()
     drawn = difference_overlay(image, np.full((4, 5), -0.2), 0.2)
     assert (drawn[..., 2] > drawn[..., 0]).all()  # less is blue
+
+
+def test_every_attribution_has_a_panel_and_signs_have_two_colours() -> None:
+    image, mask = np.zeros((20, 30, 3), np.uint8), np.zeros((20, 30), bool)
+    mask[5:10, 5:10] = True
+    maps = {"attention": np.arange(6.0).reshape(2, 3), "occlusion": np.array([[-1.0, 0, 2], [0, 0, 0]])}
+    figure = attribution_maps(image, mask, maps)
+    shown = [ax for ax in figure.axes if ax.get_visible()]
+    assert [ax.get_title() for ax in shown] == ["object", "attention", "occlusion"]
+    assert shown[1].images[1].get_clim() == (0, 5) and shown[2].images[1].get_clim() == (-2, 2)
+
+
+def test_curves_and_what_survives_have_a_line_a_map() -> None:
+    rows = [
+        {"map": name, "curve": kind, "share": share, "score": share}
+        for name in ("random", "a", "b")
+        for kind in ("deletion", "insertion")
+        for share in (0.0, 0.5, 1.0)
+    ]
+    figure = score_curves(pd.DataFrame(rows))
+    assert [line.get_label() for line in figure.axes[0].get_lines()] == ["random", "a", "b"]
+    stages = pd.DataFrame([{"map": "a", "share": s, "similarity": 1 - s} for s in (0.0, 0.5, 1.0)])
+    (ax,) = survival(stages, 0.5).axes
+    assert [line.get_label() for line in ax.get_lines()][:2] == ["a", "survives above"]
+
+
+def test_bands_go_from_the_lowest_to_the_highest_training() -> None:
+    step = np.arange(4)
+    rows = [
+        pd.DataFrame({"step": step, "alpha": k * step, "beta": 1.0, "recipe": "r", "checkpoint": f"r-{k}"})
+        for k in (1, 2, 3)
+    ]
+    figure = gate_bands(pd.concat(rows))
+    alpha, _ = figure.axes
+    (mean,) = (line for line in alpha.get_lines() if line.get_label() == "r (3)")
+    assert_allclose(mean.get_ydata(), 2 * step)
+    band = alpha.collections[0].get_paths()[0].vertices
+    assert band[band[:, 0] == 3][:, 1].min() == 3 and band[band[:, 0] == 3][:, 1].max() == 9
+    with pytest.raises(AnalysisError, match="have no gradient"):
+        gate_bands(pd.concat(rows), "_grad")
+
+
+def test_reliance_has_a_line_for_each_gate_at_zero() -> None:
+    rows = [{"step": step, "zeroed": z, "miou": 0.1 * step} for step in (1, 2) for z in ("none", "alpha")]
+    (ax,) = miou_without_gates(pd.DataFrame(rows), 2).axes
+    assert [line.get_label() for line in ax.get_lines()] == ["as trained", r"$\alpha$ at 0", "this checkpoint"]
+    assert_allclose(ax.get_lines()[0].get_ydata(), [10, 20])

@@ -14,16 +14,40 @@ from analysis.studies.attribution.regions import RegionScores
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """Scores in logits: ``whole [R]`` of the image, ``empty [R]`` of the mean colour, and means along the curves.
+    """Scores in logits along ``shares [F]`` of the cells, from 0 to 1, for M orders and R regions.
 
-    ``deletion, insertion [M, R]``: the mean score while cells are taken away, or put into the empty image, in each of M
-    orders. Not divided by whole - empty: that is near 0 or negative where an object is missed, and would decide a mean.
+    ``deletions [F, M, R]``: while cells are taken away, from the whole image to the mean colour; ``insertions``: while
+    they are put into the empty image, the other way. Not divided by whole - empty: that is near 0 or negative where an
+    object is missed, and would decide a mean.
     """
 
-    whole: np.ndarray
-    empty: np.ndarray
-    deletion: np.ndarray
-    insertion: np.ndarray
+    shares: np.ndarray
+    deletions: np.ndarray
+    insertions: np.ndarray
+
+    @property
+    def whole(self) -> np.ndarray:
+        """The score of the image ``[R]``."""
+        return self.deletions[0, 0]
+
+    @property
+    def empty(self) -> np.ndarray:
+        """The score of the mean colour ``[R]``."""
+        return self.insertions[0, 0]
+
+    @property
+    def deletion(self) -> np.ndarray:
+        """The mean score along each curve of deletion ``[M, R]``, by the trapezoid rule."""
+        return _mean(self.deletions)
+
+    @property
+    def insertion(self) -> np.ndarray:
+        """The same of insertion."""
+        return _mean(self.insertions)
+
+
+def _mean(curve: np.ndarray) -> np.ndarray:
+    return (curve[1:-1].sum(axis=0) + (curve[0] + curve[-1]) / 2) / (len(curve) - 1)
 
 
 def deletion_and_insertion(
@@ -36,13 +60,10 @@ def deletion_and_insertion(
     """
     rank = np.empty_like(orders)
     np.put_along_axis(rank, orders, np.arange(orders.shape[1])[None], axis=1)
-    fractions = np.linspace(0, 1, steps + 1)[1:-1]
-    kept = [rank >= f * orders.shape[1] for f in fractions] + [rank < f * orders.shape[1] for f in fractions]
-    ends = np.stack([np.ones(orders.shape[1], bool), np.zeros(orders.shape[1], bool)])
-    values = _scores(scores, image, cells, np.concatenate([ends, *kept]), batch)
-    whole, empty = values[:2]
-    inner = values[2:].reshape(2, len(fractions), len(orders), -1).sum(axis=1)
-    return Curves(whole, empty, *(inner + (whole + empty) / 2) / steps)  # the trapezoid rule
+    shares = np.linspace(0, 1, steps + 1)
+    kept = [rank >= f * orders.shape[1] for f in shares] + [rank < f * orders.shape[1] for f in shares]
+    values = _scores(scores, image, cells, np.concatenate(kept), batch)
+    return Curves(shares, *values.reshape(2, len(shares), len(orders), -1))
 
 
 def _scores(scores: RegionScores, image: Tensor, cells: Cells, kept: np.ndarray, batch: int) -> np.ndarray:

@@ -1,0 +1,80 @@
+"""Attention maps beside attributions of one object's score, the curves that test them, and what is left of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.figures.overlay import grey, outlined
+from analysis.figures.style import CATEGORIES, DIVERGING, SEQUENTIAL, axes_for, inches
+
+PANEL, COLUMNS = 2.9, 4  # inches, longer side of each map; panels in a row
+
+
+def attribution_maps(image: np.ndarray, mask: np.ndarray, maps: Mapping[str, np.ndarray]) -> Figure:
+    """Every map ``[rows, columns]`` over the grey photograph, with the object's outline; each has its own range.
+
+    Units differ, so that only places can be compared: attention from 0, attributions symmetric round 0.
+    """
+    shown = {"object": None, **maps}
+    height, width = inches(image.shape, PANEL)[::-1]
+    n_rows, n_columns = -(-len(shown) // COLUMNS), min(COLUMNS, len(shown))
+    figure = Figure(figsize=(n_columns * width, n_rows * (height + 0.35)), layout="constrained")
+    panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+    outline = outlined(grey(image), mask.astype(int))
+    for ax, (name, values) in zip(panels, shown.items(), strict=False):
+        ax.imshow(outlined(image, mask.astype(int)) if values is None else outline)
+        ax.set(xticks=[], yticks=[])
+        ax.set_title(name, fontsize="small")
+        if values is not None:
+            _over(ax, values, image.shape)
+    for ax in panels[len(shown) :]:
+        ax.set_visible(False)
+    return figure
+
+
+def _over(ax: Axes, values: np.ndarray, size: tuple[int, ...]) -> None:
+    top = float(np.abs(values).max()) or 1.0
+    signed = values.min() < 0
+    cmap, low = (DIVERGING, -top) if signed else (SEQUENTIAL, 0.0)
+    extent = (-0.5, size[1] - 0.5, size[0] - 0.5, -0.5)
+    opacity = 0.25 + 0.5 * np.abs(values) / top
+    ax.imshow(values, cmap=cmap, vmin=low, vmax=top, alpha=opacity, extent=extent, interpolation="nearest")
+
+
+def score_curves(curves: pd.DataFrame) -> Figure:
+    """Deletion and insertion: the score in logits against the share of cells, a line a map, grey for random orders."""
+    figure = Figure(figsize=(9.0, 3.2), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for ax, kind in zip(panels, ("deletion", "insertion"), strict=True):
+        for name, colour, mine in _by_map(curves[curves["curve"] == kind]):
+            ax.plot(mine["share"], mine["score"], color=colour, marker=".", label=name)
+        ax.set(xlabel=f"share of cells {'taken away' if kind == 'deletion' else 'put in'}", title=kind)
+        ax.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("score (logit)")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize="small")
+    return figure
+
+
+def survival(randomised: pd.DataFrame, threshold: float, ax: Axes | None = None) -> Figure:
+    """How alike a map stays while weights are re-drawn from the output down; above ``threshold`` at 1 it survives."""
+    figure, ax = axes_for(ax, 7.5, 3.2)
+    for name, colour, mine in _by_map(randomised):
+        ax.plot(mine["share"], mine["similarity"], color=colour, marker=".", label=name)
+    ax.axhline(threshold, color="0.5", linestyle="--", linewidth=1, label="survives above")
+    ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+    ax.set(xlabel="share of modules re-drawn, from the output down", ylabel="rank correlation\nwith the map")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small")
+    return figure
+
+
+def _by_map(rows: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+    """Name, colour and rows of every map; ``random`` is grey."""
+    names = [name for name in dict.fromkeys(rows["map"]) if name != "random"]
+    colours = {name: CATEGORIES[i % len(CATEGORIES)] for i, name in enumerate(names)} | {"random": "0.6"}
+    return [(name, colours[name], rows[rows["map"] == name]) for name in dict.fromkeys(rows["map"])]
