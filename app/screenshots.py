@@ -51,10 +51,10 @@ def main() -> int:
         print("screenshots: no chromium on the path; install it (apt-get install chromium)", file=sys.stderr)
         return 2
     arguments.out.mkdir(parents=True, exist_ok=True)
-    with serving(Path.cwd()) as url, sync_playwright() as playwright:
+    with serving(Path.cwd()) as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         try:
-            take(browser, url, arguments.out, arguments.width, arguments.only)
+            take(browser, server.url, arguments.out, arguments.width, arguments.only)
         finally:
             browser.close()
     return 0

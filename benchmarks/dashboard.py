@@ -45,7 +45,8 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         context = browser.new_context(viewport={"width": 1400, "height": 1000})
         waits["start to first picture"] = [_start(context.new_page()) for _ in range(4)][1:]  # the first warms the disk
-        with serving(Path.cwd()) as url:
+        with serving(Path.cwd()) as server:
+            url = server.url
             page = context.new_page()
             page.set_default_timeout(PATIENCE)
             waits["page switch"] = list(_switches(page, url))
@@ -70,8 +71,8 @@ _DUAL, _SCALE = "checkpoint=data/demo/camvid-dual", "checkpoint=data/demo/camvid
 def _start(page: Page) -> float:
     """From the command to the first picture of the first page."""
     begun = time.perf_counter()
-    with serving(Path.cwd()) as url:
-        page.goto(f"{url}/?{_SCALE}&photo=china")
+    with serving(Path.cwd()) as server:
+        page.goto(f"{server.url}/?{_SCALE}&photo=china")
         page.locator(PICTURE).first.wait_for(timeout=PATIENCE)
         waited = time.perf_counter() - begun
         page.close()

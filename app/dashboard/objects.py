@@ -17,12 +17,18 @@ from analysis.studies.object_scale.probe import resized_in
 from analysis.views import branch_labels
 from dashboard import address
 from dashboard.opened import objects_in, probed
-from dashboard.outlines import pick_object
+from dashboard.outlines import move_to, pick_object
 from dashboard.pictures import Look
 from dashboard.shown import code, downloads, errors_in_one_line, plain, table
 from dashboard.words import scale as words
 
-MEASURES = {"inside": "on the object", "placebo": "less its placebo", "interior": "a cell inside the outline"}
+MEASURES = {
+    "inside": "weight on the object",
+    "placebo": "weight less its placebo",
+    "interior": "weight a cell inside the outline",
+    "shapley": "Shapley value (nats)",
+    "iou": "IoU of the object",
+}
 CROPS = 12  # shown of the selected points
 
 
@@ -41,7 +47,7 @@ def show(look: Look) -> None:
     with photograph:
         k = pick_object(look, seen.objects, _texts(seen.table, look.truth is not None))
     with beside:
-        picked = _scatter(rows, f"weight of the {branch}, {MEASURES[measure]}", k, look)
+        picked = _scatter(rows, MEASURES[measure] if measure == "iou" else f"{branch}: {MEASURES[measure]}", k, look)
     if k:
         st.caption(plain(words.object_caption(seen.table[seen.table["object"] == k], look.truth is not None)))
     if picked:
@@ -67,9 +73,10 @@ def show(look: Look) -> None:
 
 
 def _choices(look: Look) -> tuple[str, str]:
-    left, right = st.container(width=1000).columns(2)
+    left, right = st.container(width=1200).columns([2, 3])
     branch = address.choose("branch", look.seen.branches, partial(_control, left, "Branch", list(look.seen.branches)))
-    measure = address.choose("measure", list(MEASURES), partial(_control, right, "Weight", list(MEASURES)))
+    measures = [measure for measure in MEASURES if measure != "iou" or look.truth is not None]
+    measure = address.choose("measure", measures, partial(_control, right, "Of each object", measures))
     return branch, measure
 
 
@@ -80,11 +87,13 @@ def _control(place: st.delta_generator.DeltaGenerator, label: str, options: list
 
 
 def _measured(objects: pd.DataFrame, branch: int, measure: str) -> pd.DataFrame:
-    """The rows of a branch, with ``weight``."""
+    """The rows of a branch, with the ``value`` that is asked for."""
     scales = list(dict.fromkeys(objects["scale"]))
     rows = objects[objects["scale"] == scales[branch]]
-    weight = rows["weight_interior"] if measure == "interior" else rows["weight_inside"]
-    return rows.assign(weight=weight - rows["weight_placebo"] if measure == "placebo" else weight)
+    if measure == "placebo":
+        return rows.assign(value=rows["weight_inside"] - rows["weight_placebo"])
+    column = {"inside": "weight_inside", "interior": "weight_interior"}.get(measure, measure)
+    return rows.assign(value=rows[column])
 
 
 def _texts(objects: pd.DataFrame, truth: bool) -> list[str]:
@@ -102,7 +111,7 @@ def _texts(objects: pd.DataFrame, truth: bool) -> list[str]:
 
 def _scatter(rows: pd.DataFrame, label: str, k: int, look: Look) -> list[int]:
     """The chart, and the objects whose points are selected in it: by clicks, or by a box."""
-    shown = rows[["object", "class", "area", "weight"]].dropna().assign(picked=rows["object"] == k)
+    shown = rows[["object", "class", "area", "value"]].dropna().assign(picked=rows["object"] == k)
     box, clicked = alt.selection_interval(name="box"), alt.selection_point(name="clicked", fields=["object"])
     classes = sorted(rows["class"].unique())
     colours = alt.Scale(domain=classes, range=[CATEGORIES[i % len(CATEGORIES)] for i in range(len(classes))])
@@ -110,25 +119,36 @@ def _scatter(rows: pd.DataFrame, label: str, k: int, look: Look) -> list[int]:
     points: Any = alt.Chart(shown, height=380).mark_point(filled=True, opacity=0.85)
     chart = points.encode(
         x=alt.X("area:Q", title="area (pixels)").scale(type="log"),
-        y=alt.Y("weight:Q", title=label).scale(zero=False),
+        y=alt.Y("value:Q", title=label).scale(zero=False),
         color=alt.Color("class:N", scale=colours, title=None).legend(orient="bottom"),
         shape=alt.Shape("class:N", title=None).legend(orient="bottom"),
         size=alt.condition(picked, alt.value(320), alt.value(60)),
         stroke=alt.condition(picked, alt.value("#D55E00"), alt.value(None)),
         strokeWidth=alt.condition(picked, alt.value(3), alt.value(0)),
-        tooltip=["class", alt.Tooltip("area", format=","), alt.Tooltip("weight", format=".3f"), "object"],
+        tooltip=["class", alt.Tooltip("area", format=","), alt.Tooltip("value", format=".3f"), "object"],
     ).add_params(box, clicked)
     chosen = st.altair_chart(chart, on_select="rerun", key=address.key("scatter"), theme="streamlit").selection
-    draw = partial(object_scatter, rows, "weight", label, k)
+    draw = partial(object_scatter, rows, "value", label, k)
     downloads({"objects": draw}, look.origin, {"objects": rows})
-    return _selected(shown, chosen)
+    picked = _selected(shown, chosen)
+    _follow(picked, k)
+    return picked
+
+
+def _follow(picked: list[int], k: int) -> None:
+    """A point that was clicked moves the mark of the picture to its object."""
+    before = st.session_state.get("points")
+    st.session_state["points"] = picked
+    if before is not None and picked != before and len(picked) == 1 and picked[0] != k:
+        move_to(picked[0])
+        st.rerun(scope="fragment")
 
 
 def _selected(shown: pd.DataFrame, chosen: object) -> list[int]:
     """Object numbers from what the browser sent: ranges of a box, or points."""
     box, clicked = (chosen.get(name) if isinstance(chosen, dict) else None for name in ("box", "clicked"))
-    if isinstance(box, dict) and {"area", "weight"} <= set(box):
-        inside = shown["area"].between(*sorted(box["area"])) & shown["weight"].between(*sorted(box["weight"]))
+    if isinstance(box, dict) and {"area", "value"} <= set(box):
+        inside = shown["area"].between(*sorted(box["area"])) & shown["value"].between(*sorted(box["value"]))
         return shown.loc[inside, "object"].tolist()
     return [point.get("object") for point in clicked or [] if isinstance(point, dict)]
 
@@ -142,7 +162,7 @@ def _crops(look: Look, seen: ObjectsOf, rows: pd.DataFrame) -> None:
         margin = max(12, (box.bottom - box.top) // 3, (box.right - box.left) // 3)
         top, left = max(0, box.top - margin), max(0, box.left - margin)
         crop = look.photo.image[top : box.bottom + margin, left : box.right + margin]
-        column.image(crop, f"{row['class']} {row['weight']:.2f}", width="stretch")
+        column.image(crop, f"{row['class']} {row['value']:.2f}", width="stretch")
 
 
 def _probe(look: Look, seen: ObjectsOf, k: int, branch: str) -> None:

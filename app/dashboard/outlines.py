@@ -31,10 +31,17 @@ def pick_object(look: Look, objects: Objects, texts: Sequence[str]) -> int:
     picture = _outlined(digest, look.photo.image, numbers)
     label = "Photograph with its objects: click one"
     regions = Regions(numbers, texts, key)
-    picked = pick(picture, start, address.key("objects"), label, digest=f"{digest} outlined", regions=regions)
+    name = f"objects {st.session_state.get('object moves', 0)}"
+    picked = pick(picture, start, address.key(name), label, digest=f"{digest} outlined", regions=regions)
     chosen = int(numbers[picked.pixel])
     address.publish(object=str(chosen) if chosen else "")
     return chosen
+
+
+def move_to(number: int) -> None:
+    """In the next run the picture starts at this object."""
+    address.publish(object=str(number))
+    st.session_state["object moves"] = st.session_state.get("object moves", 0) + 1
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -16,9 +17,17 @@ from urllib.request import urlopen
 MAIN = Path(__file__).parents[1] / "main.py"
 
 
+@dataclass(frozen=True)
+class Server:
+    """A running dashboard: its address, and the number of its process."""
+
+    url: str
+    pid: int
+
+
 @contextmanager
-def serving(folder: Path, seconds: float = 90) -> Generator[str]:
-    """Run the dashboard on 127.0.0.1 and a free port, started in ``folder``; the URL is yielded once it answers.
+def serving(folder: Path, seconds: float = 90) -> Generator[Server]:
+    """Run the dashboard on 127.0.0.1 and a free port, started in ``folder``; yielded once it answers.
 
     RuntimeError with what the server printed where it ends, or does not answer within ``seconds``.
     """
@@ -31,7 +40,7 @@ def serving(folder: Path, seconds: float = 90) -> Generator[str]:
             if not _answers(server, f"http://127.0.0.1:{port}/_stcore/health", seconds):
                 output.seek(0)
                 raise RuntimeError(f"the dashboard did not start: {output.read()[-2000:]}")
-            yield f"http://127.0.0.1:{port}"
+            yield Server(f"http://127.0.0.1:{port}", server.pid)
         finally:
             server.terminate()
             try:

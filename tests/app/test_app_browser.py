@@ -24,8 +24,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("dashboard")
     save(dual(), folder / "runs" / "one", steps=(0, 4))
     save(scale(), folder / "runs" / "two")
-    with serving(folder) as address:
-        yield address
+    with serving(folder) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +146,23 @@ def test_objects_light_up_are_picked_and_selected_in_the_scatter(browser: Browse
     page.mouse.move(area["x"] + 0.98 * area["width"], area["y"] + 0.7 * area["height"], steps=5)
     page.mouse.up()
     page.get_by_text(re.compile(r"\d+ objects selected, by area")).wait_for()
+
+
+def test_a_clicked_point_moves_the_mark_to_its_object(browser: Browser, url: str) -> None:
+    dataset = open_dataset("shapes", "val")
+    where = f"scale-weights?checkpoint=runs/two&data=shapes&split=val&image={dataset.items[0].name}"
+    point = "[data-testid=stVegaLiteChart] .mark-symbol path"
+    page = visit(browser, f"{url}/{where}", point)
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+    page.locator(".photo-picker").scroll_into_view_if_needed()
+    click(page, 0.002, 0.002)
+    expect(page).not_to_have_url(re.compile("object="))
+    page.locator(point).first.click(force=True)
+    expect(page).to_have_url(re.compile("object=1(&|$)"))
+    expect(page.get_by_text(re.compile("^Object 1:"))).to_be_visible()
+    expect(page.locator("output")).to_have_count(1)
+    y, x = map(int, re.findall(r"\d+", page.locator("output").inner_text()))
+    assert dataset[0].objects.map[y, x] == 1
 
 
 def test_forced_weights_are_in_the_address(browser: Browser, url: str) -> None:

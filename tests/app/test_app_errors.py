@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import streamlit as st
 import torch
 from dashboards import dual, fine, one_line, opened, png, said, save, scale
 from PIL import Image
 from safetensors.torch import save_file
 
 from analysis.checkpoints import save_checkpoint
+from analysis.datasets import shapes
 
 
 def test_an_empty_folder_asks_for_a_path(folder: Path) -> None:
@@ -20,7 +22,7 @@ def test_an_empty_folder_asks_for_a_path(folder: Path) -> None:
     assert "no checkpoint under data/demo or runs" in one_line(opened("gates"))
 
 
-PAGES = ("look", "scale_weights", "position", "channels", "gates", "checkpoint")
+PAGES = ("look", "scale_weights", "position", "channels", "gates", "attribution", "compare", "checkpoint")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -111,6 +113,52 @@ def test_a_data_set_that_is_not_there_leaves_the_footer(folder: Path, spec: str,
     save(scale(), folder / "runs" / "one")
     test = opened(data=spec)
     assert message in one_line(test) and "recipe shapes-test" in said(test.caption)
+
+
+def own_data(folder: Path, names: tuple[str, ...] = ("a", "b")) -> Path:
+    """Photographs and masks of the five classes of shapes."""
+    home = folder / "data" / "mine"
+    for kind in ("images", "masks"):
+        (home / kind).mkdir(parents=True)
+    (home / "classes.txt").write_text("\n".join(shapes.CLASSES))
+    for name in names:
+        Image.new("RGB", (96, 64), "grey").save(home / "images" / f"{name}.png")
+        Image.new("L", (96, 64), 1).save(home / "masks" / f"{name}.png")
+    return home
+
+
+def test_a_data_set_with_holes_says_what_is_missing_and_the_rest_is_there(folder: Path) -> None:
+    save(scale(), folder / "runs" / "one")
+    home = own_data(folder)
+    test = opened(data="folder:data/mine")
+    assert fine(test)
+    (home / "masks" / "a.png").unlink()  # listed when the data set was opened
+    assert "a.png: " in one_line(test.run()) and "recipe shapes-test" in said(test.caption)
+    next(box for box in test.selectbox if box.label == "Image").set_value("b").run()
+    assert fine(test)
+    (home / "images" / "b.png").write_bytes(b"\x89PNG cut off")
+    assert "b.png: not a readable image" in one_line(test.run())
+    st.cache_resource.clear()
+    assert "masks: no mask for a.png" in one_line(opened(data="folder:data/mine"))
+
+
+def test_an_empty_split_is_said(folder: Path) -> None:
+    save(scale(), folder / "runs" / "one")
+    own_data(folder, names=())
+    test = opened(data="folder:data/mine")
+    assert "holds no image" in one_line(test) and "recipe shapes-test" in said(test.caption)
+
+
+def test_a_damaged_run_directory_is_one_line_where_it_matters(folder: Path) -> None:
+    run = save(dual(), folder / "runs" / "one", steps=(0, 5))
+    (run / "config.json").write_text("{ not json")
+    (run / "history.parquet").write_bytes(b"PAR1")
+    (run / "checkpoints" / "step_000003.safetensors").write_bytes(b"no header")
+    assert fine(opened()) and fine(opened("checkpoint")) and fine(opened("compare"))
+    test = opened("gates", trainings="none", along="yes")
+    messages = said(test.error)
+    assert not test.exception and "history.parquet is not a readable" in messages and "step_000003" in messages
+    assert "Its row peaks at" in said(test.caption)
 
 
 def test_names_in_the_url_that_are_not_there_are_said_and_replaced(folder: Path) -> None:
