@@ -17,7 +17,7 @@ $(STAMP): requirements.lock pyproject.toml
 	touch $@
 
 app: $(STAMP)  ## Open the dashboard on the embedded demo, on 127.0.0.1
-	$(BIN)/python -m streamlit run app/main.py --server.address 127.0.0.1
+	$(BIN)/python app
 
 test: $(STAMP) lint  ## Lint, type check, and the tests of a few minutes
 	$(BIN)/python -m pytest -m "not slow"

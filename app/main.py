@@ -1,4 +1,4 @@
-"""The dashboard: ``streamlit run app/main.py`` from the project's folder. Pages lay out; ``analysis`` computes."""
+"""The dashboard's pages; ``python app`` starts it. Pages lay out; ``analysis`` computes."""
 
 import streamlit as st
 from dashboard import address

@@ -15,7 +15,7 @@ from analysis.models.spec import ChannelForm
 from analysis.studies.channel_groups.groups import SMALLEST
 from analysis.studies.channel_groups.one_image import ChannelsOf
 from dashboard import address, changes
-from dashboard.opened import channels_in
+from dashboard.measured import channels_in
 from dashboard.picker import Picked, pick
 from dashboard.pictures import Look
 from dashboard.shown import code, errors_in_one_line, figure, table

@@ -15,7 +15,7 @@ from analysis.studies.attribution.one_image import Scene, agreement
 from analysis.studies.attribution.regions import MIN_AREA, Region
 from analysis.studies.attribution.summary import SURVIVES
 from dashboard import address
-from dashboard.opened import Key, attributed, curves_in, randomised_in, scene_in
+from dashboard.measured import Key, attributed, curves_in, randomised_in, scene_in
 from dashboard.outlines import pick_object
 from dashboard.pictures import Look
 from dashboard.shown import code, errors_in_one_line, figure, plain, table

@@ -18,10 +18,11 @@ from analysis.store import read_table
 from analysis.studies.gates import movements, reliance
 from dashboard import address, rows
 from dashboard.allowed import inside, is_inside
-from dashboard.opened import gates_at
+from dashboard.measured import gates_at
 from dashboard.pictures import Look
 from dashboard.shown import code, errors_in_one_line, figure, plain, table
 from dashboard.words import gates as words
+from dashboard.words import trainings as said_of
 
 PANELS = {
     "gate-values": (gate_values, words.GATE_VALUES, words.values_caption),
@@ -88,7 +89,7 @@ def _others() -> None:
     known = [*map(Path.as_posix, found), NONE]
     known = known if asked in ("", *known) else [*known, asked]
     st.markdown("#### Beside other trainings")
-    st.markdown(words.TRAININGS)
+    st.markdown(said_of.TRAININGS)
     name = address.choose("trainings", known, partial(_pick, known))
     if name == NONE:
         return
@@ -101,7 +102,7 @@ def _others() -> None:
     with st.container(width=1100):
         draw = partial(gate_bands, history, quantity)
         key = (str(file), file.stat().st_mtime_ns, quantity)
-        figure(draw, "trainings", key, words.trainings_caption(said), str(file))
+        figure(draw, "trainings", key, said_of.trainings_caption(said), str(file))
     shown = [name for name in ("checkpoint", "recipe", "seed", "gate", "says") if name in said]
     table(said[shown], "movements", "Each gate of each training in words.")
 
@@ -120,7 +121,7 @@ def _quantity(key: str) -> str | None:
 def _along(look: Look, step: int | None) -> None:
     """mIoU with gates at 0, at every checkpoint: on the photographs of the chosen split."""
     st.markdown("#### Without the gates, along the training")
-    st.markdown(words.ALONG)
+    st.markdown(said_of.ALONG)
     asked = address.current()
     if look.truth is None or not asked.data:
         st.info("This needs labels of the model's classes: choose an image of such a data set in the sidebar.")
@@ -139,7 +140,7 @@ def _along(look: Look, step: int | None) -> None:
         measured = reliance(pd.concat(found))
         with st.container(width=900):
             draw = partial(miou_without_gates, measured, step)
-            said = words.along_caption(measured, step, IMAGES, f"{asked.data} {asked.split}")
+            said = said_of.along_caption(measured, step, IMAGES, f"{asked.data} {asked.split}")
             key = (*look.key, asked.data, asked.split)
             figure(draw, "miou-without-gates", key, said, look.origin, measured)
     bar.empty()
@@ -148,7 +149,7 @@ def _along(look: Look, step: int | None) -> None:
 def _then(look: Look, step: int | None) -> None:
     """The attention maps of the checkpoint at the marked step."""
     st.markdown("#### Attention at the marked step")
-    st.markdown(words.THEN if step is None else f"{words.THEN} It is that of step {step}.")
+    st.markdown(said_of.THEN if step is None else f"{said_of.THEN} It is that of step {step}.")
     if look.seen.query is not None:
         rows.place(look, "row")
     if look.seen.affinity is not None and look.seen.form is not None:

@@ -8,7 +8,7 @@ import streamlit as st
 import torch
 
 from dashboard import address, changes
-from dashboard.opened import objects_in
+from dashboard.measured import objects_in
 from dashboard.pictures import Look
 from dashboard.shown import code
 from dashboard.words import scale as words

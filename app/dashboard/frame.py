@@ -26,10 +26,9 @@ def of_photograph(title: str, show: Callable[[Look], None], lack: Lack = lambda 
         st.caption(plain(f"{model_title(checkpoint.spec)} · {model_line(checkpoint.spec)}"))
         why = lack(checkpoint)
         with errors_in_one_line():
-            photo = choose_photograph(checkpoint)
             if why:
                 elsewhere(checkpoint, why)
-            elif photo is not None:
+            elif (photo := choose_photograph(checkpoint)) is not None:
                 show(Look(checkpoint, photo, seen_through(checkpoint, photo.image, photo.digest)))
         footer(checkpoint)
 

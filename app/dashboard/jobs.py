@@ -37,7 +37,11 @@ class Job:
     def log(self) -> str:
         """The end of what it has printed."""
         file = self.out / _LOG
-        return file.read_bytes()[-4000:].decode("utf-8", "replace") if file.exists() else ""
+        if not file.exists():
+            return ""
+        with file.open("rb") as stream:
+            stream.seek(max(0, file.stat().st_size - 4000))
+            return stream.read().decode("utf-8", "replace")
 
     @property
     def progress(self) -> tuple[float, str]:

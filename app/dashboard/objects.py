@@ -16,7 +16,7 @@ from analysis.studies.object_scale.paste import box_of
 from analysis.studies.object_scale.probe import resized_in
 from analysis.views import branch_labels
 from dashboard import address
-from dashboard.opened import objects_in, probed
+from dashboard.measured import objects_in, probed
 from dashboard.outlines import move_to, pick_object
 from dashboard.pictures import Look
 from dashboard.shown import code, downloads, errors_in_one_line, plain, table

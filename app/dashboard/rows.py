@@ -13,7 +13,7 @@ from analysis.studies.position_context.grid import labels_on
 from analysis.studies.position_context.one_query import by_class
 from analysis.views import View
 from dashboard import address, changes, pictures
-from dashboard.opened import predictions_without_keys
+from dashboard.measured import predictions_without_keys
 from dashboard.picker import Picked, pick
 from dashboard.pictures import Look
 from dashboard.shown import code, errors_in_one_line, figure, picture

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-MAIN = Path(__file__).parents[1] / "main.py"
+APP = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ def serving(folder: Path, seconds: float = 90) -> Generator[Server]:
     RuntimeError with what the server printed where it ends, or does not answer within ``seconds``.
     """
     port = _free_port()
-    options = ["--server.address", "127.0.0.1", "--server.port", str(port), "--server.headless", "true"]
-    command = [sys.executable, "-m", "streamlit", "run", str(MAIN), *options, "--browser.gatherUsageStats", "false"]
+    options = ["--server.port", str(port), "--server.headless", "true", "--browser.gatherUsageStats", "false"]
+    command = [sys.executable, str(APP), *options]
     with tempfile.TemporaryFile("w+") as output:
         server = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
         try:

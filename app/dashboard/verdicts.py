@@ -72,7 +72,7 @@ def _stored() -> None:
         chosen = st.multiselect("Recipes", recipes, placeholder="all of them", key=address.key("recipes"))
     rows = claims[claims["recipe"].isin(chosen or recipes)]
     rows = headlines(rows) if which == MAIN else rows
-    rows = rows.iloc[(rows["verdict"] == "not applicable").argsort(kind="stable")].reset_index(drop=True)
+    rows = rows.iloc[(rows["verdict"] == "not applicable").argsort(kind="stable")]
     _shown(rows, file, f"{file} · {read_provenance(file).get('command', '')}")
 
 
@@ -99,7 +99,7 @@ def _shown(rows: pd.DataFrame, file: Path, origin: str) -> None:
     st.caption(plain(f"{words.claims_caption(rows)} Pick a row to read it."))
     if picked and picked[0] < len(rows):
         _in_words(rows.iloc[picked[0]])
-    key = (str(file), file.stat().st_mtime_ns, len(rows), tuple(rows["recipe"].unique()))
+    key = (str(file), file.stat().st_mtime_ns, tuple(rows.index), tuple(rows["recipe"]))
     draw = partial(forest, rows)
     figure(draw, "claims", key, "Effects and 95 % intervals; rows without one are left out.", origin, rows)
     code(

@@ -23,10 +23,16 @@ SCALE = {
     "max": ("Winning branch",),
 }
 LINKS = {
-    "scale": ["Its scale weights", "Beside another checkpoint or form", "What is in its file"],
+    "scale": [
+        "Its scale weights",
+        "Attributions beside its attention",
+        "Beside another checkpoint or form",
+        "What is in its file",
+    ],
     "position": ["Its position attention"],
     "channel": ["Its channel attention"],
     "gates": ["Its gates over the training"],
+    "attribution": ["Attributions beside its attention"],
     "dual": ["Beside another checkpoint or form", "What is in its file"],
 }
 
@@ -57,9 +63,9 @@ def test_scale_weights_of_every_fusion(folder: Path, fusion: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({}, ["position", "channel", "gates", "dual"]),
+        ({}, ["position", "channel", "gates", "attribution", "dual"]),
         ({"position": False}, ["channel", "gates", "dual"]),
-        ({"channel": False}, ["position", "gates", "dual"]),
+        ({"channel": False}, ["position", "gates", "attribution", "dual"]),
         ({"position": False, "channel": False}, ["dual"]),
     ],
 )

@@ -1,0 +1,150 @@
+"""What all sessions share besides views: what the studies measure of one photograph, or of a series of checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from analysis.checkpoints import Checkpoint, open_checkpoint
+from analysis.datasets import things_of
+from analysis.models import DualAttention, Model, ScaleAttention
+from analysis.studies.attribution.maps import Method
+from analysis.studies.attribution.one_image import Scene, curves, maps_of, randomised, scene_of
+from analysis.studies.attribution.regions import Region
+from analysis.studies.channel_groups.one_image import ChannelsOf, channels_of
+from analysis.studies.dual_paths import dual_model
+from analysis.studies.gates import Gates
+from analysis.studies.object_scale.one_image import ObjectsOf, objects_of
+from analysis.studies.object_scale.probe import probe_object
+from analysis.studies.position_context import removed
+from analysis.studies.study import evenly_spaced, run
+from dashboard.opened import FORWARD, key_of, opened_dataset, version_of
+from dashboard.photographs import Photograph
+
+Key = tuple[object, ...]
+
+
+def gates_at(file: Path, spec: str, split: str, most: int) -> pd.DataFrame:
+    """The table ``gates`` of one checkpoint of a series, on ``most`` evenly spaced images. AnalysisError as there."""
+    return _gates_at(str(file), version_of(file), spec, split, most)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _gates_at(file: str, version: tuple[int, int] | None, spec: str, split: str, most: int) -> pd.DataFrame:
+    checkpoint, few = open_checkpoint(file), evenly_spaced(opened_dataset(spec, split), most)
+    with FORWARD:
+        return run(Gates(checkpoint, few), checkpoint, few)["gates"]
+
+
+def predictions_without_keys(checkpoint: Checkpoint, photo: Photograph, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Predictions as trained, without each query's keys of its own class, and without as many others."""
+    model = dual_model(checkpoint.model)
+    return _without_keys(key_of(checkpoint), photo.digest, labels, model, photo.image)
+
+
+@st.cache_data(max_entries=16, show_spinner="Taking keys away")
+def _without_keys(
+    checkpoint_key: str, image_digest: str, labels: np.ndarray, _model: DualAttention, _image: np.ndarray
+) -> dict[str, np.ndarray]:
+    with FORWARD:
+        return removed(_model, _image, labels, _model.spec.classes)
+
+
+def objects_in(checkpoint: Checkpoint, photo: Photograph, labels: np.ndarray) -> ObjectsOf:
+    """The objects of a photograph by its labels, or by a prediction in their place, and the score maps."""
+    return _objects_in(key_of(checkpoint), photo.digest, labels, checkpoint, photo)
+
+
+@st.cache_resource(max_entries=16, show_spinner="Measuring the objects")
+def _objects_in(
+    checkpoint_key: str, image_digest: str, labels: np.ndarray, _checkpoint: Checkpoint, _photo: Photograph
+) -> ObjectsOf:
+    model = _checkpoint.model
+    assert isinstance(model, ScaleAttention)
+    with FORWARD:
+        return objects_of(model, _photo.sample, labels, things_of(_checkpoint.classes), _checkpoint.classes)
+
+
+def probed(checkpoint: Checkpoint, photo: Photograph, seen: ObjectsOf, k: int) -> tuple[pd.DataFrame, int]:
+    """One object at several sizes. AnalysisError: it cannot be probed."""
+    return _probed(key_of(checkpoint), photo.digest, k, checkpoint, seen)
+
+
+@st.cache_data(max_entries=64, show_spinner="Resizing the object: ten forwards")
+def _probed(
+    checkpoint_key: str, image_digest: str, k: int, _checkpoint: Checkpoint, _seen: ObjectsOf
+) -> tuple[pd.DataFrame, int]:
+    model = _checkpoint.model
+    assert isinstance(model, ScaleAttention)
+    with FORWARD:
+        return probe_object(model, _seen.sample, k, _checkpoint.classes, _seen.maps.cell)
+
+
+def channels_in(checkpoint: Checkpoint, photo: Photograph) -> ChannelsOf:
+    """The channels of a photograph. AnalysisError: none of them responds."""
+    return _channels_in(key_of(checkpoint), photo.digest, dual_model(checkpoint.model), photo.image)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Running the model")
+def _channels_in(checkpoint_key: str, image_digest: str, _model: DualAttention, _image: np.ndarray) -> ChannelsOf:
+    with FORWARD:
+        return channels_of(_model, _image)
+
+
+def scene_in(checkpoint: Checkpoint, photo: Photograph, region: Region, along: int) -> Scene:
+    """An object of a photograph whose score is attributed, on ``along`` cells."""
+    mask = region.mask.tobytes()
+    return _scene_in(
+        key_of(checkpoint), photo.digest, mask, region.class_, along, checkpoint.model, photo.image, region
+    )
+
+
+@st.cache_resource(max_entries=16, show_spinner="Running the model")
+def _scene_in(
+    checkpoint_key: str,
+    image_digest: str,
+    mask: bytes,
+    class_: int,
+    along: int,
+    _model: Model,
+    _image: np.ndarray,
+    _region: Region,
+) -> Scene:
+    with FORWARD:
+        return scene_of(_model, _image, _region, along)
+
+
+def attributed(key: Key, scene: Scene, method: Method) -> dict[str, np.ndarray]:
+    """Maps of one method; ``key`` says what the scene depends on."""
+    return _attributed(key, method, scene)
+
+
+@st.cache_data(max_entries=64, show_spinner="Attributing")
+def _attributed(key: Key, method: Method, _scene: Scene) -> dict[str, np.ndarray]:
+    with FORWARD:
+        return maps_of(_scene, method)
+
+
+def curves_in(key: Key, scene: Scene, maps: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Deletion and insertion in the order of each map."""
+    return _curves_in(key, tuple(maps), scene, maps)
+
+
+@st.cache_data(max_entries=64, show_spinner="Taking cells away, and putting them in")
+def _curves_in(key: Key, names: tuple[str, ...], _scene: Scene, _maps: dict[str, np.ndarray]) -> pd.DataFrame:
+    with FORWARD:
+        return curves(_scene, _maps)
+
+
+def randomised_in(key: Key, scene: Scene, maps: dict[str, np.ndarray]) -> pd.DataFrame:
+    """What is left of each map when weights are re-drawn."""
+    return _randomised_in(key, tuple(maps), scene, maps)
+
+
+@st.cache_data(max_entries=64, show_spinner="Drawing the weights anew")
+def _randomised_in(key: Key, names: tuple[str, ...], _scene: Scene, _maps: dict[str, np.ndarray]) -> pd.DataFrame:
+    with FORWARD:
+        return randomised(_scene, _maps)
