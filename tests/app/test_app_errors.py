@@ -117,6 +117,7 @@ def test_a_data_set_that_is_not_there_leaves_the_footer(folder: Path, spec: str,
 
 def own_data(folder: Path, names: tuple[str, ...] = ("a", "b")) -> Path:
     """Photographs and masks of the five classes of shapes."""
+    st.cache_resource.clear()  # of another folder's data set of this name
     home = folder / "data" / "mine"
     for kind in ("images", "masks"):
         (home / kind).mkdir(parents=True)
