@@ -15,6 +15,7 @@ from dashboard.serving import serving
 from playwright.sync_api import Browser, Page, sync_playwright
 
 CHINA = {"photo": "china"}  # scikit-learn's; photographs of CamVid are not to be copied into the project
+STEPS = {"against": "data/demo/shapes-dual", "against_step": "step_000128"}
 #: Name, page, checkpoint and further parameters.
 SHOTS = (
     ("look-camvid-scale", "", "data/demo/camvid-scale", CHINA),
@@ -26,8 +27,12 @@ SHOTS = (
     ("channels-camvid", "channels", "data/demo/camvid-dual", {**CHINA, "group": "0"}),
     ("no-channels-in-a-scale-model", "channels", "data/demo/camvid-scale", CHINA),
     ("claims", "claims", "data/demo/shapes-dual", {}),
-    ("gates-shapes-dual", "gates", "data/demo/shapes-dual", {}),
+    ("gates-shapes-dual", "gates", "data/demo/shapes-dual", {"along": "yes"}),
     ("gates-of-a-scale-model", "gates", "data/demo/shapes-scale", {}),
+    ("attribution-shapes-dual", "attribution", "data/demo/shapes-dual", {"tests": "curves,randomised"}),
+    ("attribution-camvid", "attribution", "data/demo/camvid-scale", CHINA),
+    ("compare-forms-camvid", "compare", "data/demo/camvid-dual", {**CHINA, "pixel": "60,500"}),
+    ("compare-steps-shapes", "compare", "data/demo/shapes-dual", STEPS),
     ("checkpoint-camvid-scale", "checkpoint", "data/demo/camvid-scale", {}),
     ("checkpoint-shapes-dual", "checkpoint", "data/demo/shapes-dual", {}),
     ("no-such-checkpoint", "", "data/demo/camvid-scael", {}),
