@@ -22,7 +22,7 @@ import tyro
 
 from analysis.claims import headlines
 from analysis.store import command_line, read_provenance, read_table, replacing, write_table
-from analysis.studies.pairing import NOT_TRAINING, recipe_fields
+from analysis.studies.pairing import family
 
 RUNS, STORED = Path("runs/reproduction"), Path("data/reproduction")
 #: Name to recipe and flags, in the order in which they are trained.
@@ -99,7 +99,7 @@ def store(runs: Path = RUNS, claimed: Path = RUNS / "claims", out: Path = STORED
 def card(metrics: pd.DataFrame, claims: pd.DataFrame) -> str:
     """What was trained and what the claims say, as a page."""
     last = metrics[metrics["step"] == metrics.groupby("checkpoint")["step"].transform("max")]
-    by_run = last[last["size_bin"] == "all"].assign(recipe=last["recipe"].map(_short))
+    by_run = last[last["size_bin"] == "all"].assign(recipe=last["recipe"].map(family))
     scores = by_run.groupby(["recipe", "seed", "split"])["iou"].mean().unstack("split").mul(100).round(1)
     return "\n".join([_INTRODUCTION, _markdown(scores.reset_index()), *_sections(claims)]) + "\n"
 
@@ -121,7 +121,7 @@ mIoU in per cent, by the fold it is measured on:
 
 def _sections(claims: pd.DataFrame) -> Iterator[str]:
     for recipe, rows in headlines(claims).groupby("recipe", sort=False):
-        yield f"\n## {' and '.join(map(_short, str(recipe).split(', ')))}\n"
+        yield f"\n## {' and '.join(map(family, str(recipe).split(', ')))}\n"
         yield _markdown(pd.DataFrame([_claim_row(row) for _, row in rows.iterrows()]))
 
 
@@ -137,12 +137,6 @@ def _claim_row(row: pd.Series) -> dict[str, str]:
         "seeds × blocks": n,
         "why": row["reason"],
     }
-
-
-def _short(recipe: str) -> str:
-    """The label without what only says where a run was saved."""
-    name, fields = recipe_fields(recipe)
-    return " ".join([name, *(f"{key}={value}" for key, value in fields.items() if key not in NOT_TRAINING)])
 
 
 def _markdown(table: pd.DataFrame) -> str:

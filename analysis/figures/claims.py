@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.figures.style import CATEGORIES, axes_for
+from analysis.studies.pairing import family
 
 #: Colour and marker of every verdict that has an interval.
 VERDICTS = {
@@ -26,17 +27,21 @@ def forest(rows: pd.DataFrame, ax: Axes | None = None) -> Figure:
     """Rows of the table ``claims`` from top to bottom; those without an interval are left out.
 
     Claims have units of their own, so effects are drawn as multiples of their claim's smallest effect: beyond +1 a
-    sentence is supported, below -1 contradicted, and within both negligible.
+    sentence is supported, below -1 contradicted, and within both negligible. Several recipes stand one below the other,
+    each under its name.
     """
-    shown = rows[rows["effect"].notna() & rows["low"].notna()].reset_index(drop=True)
-    figure, ax = axes_for(ax, 8.5, 1.3 + 0.3 * max(1, len(shown)))
+    shown = rows[rows["effect"].notna() & rows["low"].notna()]
+    lines = _lines(shown)
+    figure, ax = axes_for(ax, 8.5, 1.3 + 0.3 * max(1, len(lines)))
     ax.axvspan(-1, 1, color="0.93", zorder=0)
     ax.axvline(0, color="black", linewidth=0.8)
-    for y, (_, row) in enumerate(shown.iterrows()):
-        _interval(ax, y, row)
-    names = [f"{row['claim']} ({row['class']}, {row['evidence']})" for _, row in shown.iterrows()]
-    ax.set_yticks(range(len(shown)), names, fontsize="small")
-    ax.set_ylim(len(shown) - 0.4, -0.6)
+    for y, (_, row) in enumerate(lines):
+        if row is not None:
+            _interval(ax, y, row)
+    ax.set_yticks(range(len(lines)), [name for name, _ in lines], fontsize="small")
+    for label, (_, row) in zip(ax.get_yticklabels(), lines, strict=True):
+        label.set_fontweight("normal" if row is not None else "bold")
+    ax.set_ylim(len(lines) - 0.4, -0.6)
     ax.set_xlim(-REACH, REACH)
     ax.set_xlabel("effect, in multiples of the smallest effect that matters (grey: smaller than that)")
     ax.spines[["top", "right"]].set_visible(False)
@@ -44,6 +49,18 @@ def forest(rows: pd.DataFrame, ax: Axes | None = None) -> Figure:
     marks = [Line2D([], [], color=VERDICTS[v][0], marker=VERDICTS[v][1], label=v) for v in used]
     figure.legend(handles=marks, loc="outside lower center", ncols=6, frameon=False, fontsize="small")
     return figure
+
+
+def _lines(rows: pd.DataFrame) -> list[tuple[str, pd.Series | None]]:
+    """Labels and rows; where there are several recipes, each has a line with its name above its rows."""
+    recipes = list(dict.fromkeys(rows["recipe"])) if "recipe" in rows else []
+    lines: list[tuple[str, pd.Series | None]] = []
+    for recipe in recipes if len(recipes) > 1 else [None]:
+        mine = rows if recipe is None else rows[rows["recipe"] == recipe]
+        if recipe is not None:
+            lines.append((",\n".join(map(family, str(recipe).split(", "))), None))
+        lines += [(f"{row['claim']} ({row['class']}, {row['evidence']})", row) for _, row in mine.iterrows()]
+    return lines
 
 
 def _interval(ax: Axes, y: float, row: pd.Series) -> None:

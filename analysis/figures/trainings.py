@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from analysis.errors import AnalysisError
 from analysis.figures.curves import SMOOTHED
 from analysis.figures.style import CATEGORIES, GATES, axes_for
+from analysis.studies.pairing import family
 
 #: Column suffixes of ``history``, and what they are called.
 QUANTITIES = {"": "gate", "_grad": "gradient", "_contribution": "relative contribution (%)"}
@@ -20,15 +21,18 @@ def gate_bands(history: pd.DataFrame, quantity: str = "") -> Figure:
     """Alpha and beta of many trainings, a colour a recipe: each training thin, their mean, and lowest to highest.
 
     ``history``: of any number of trainings, one below the other, told apart by ``checkpoint``. ``quantity``: of
-    :data:`QUANTITIES`; gradients are smoothed. AnalysisError: nothing of the kind was logged.
+    :data:`QUANTITIES`; gradients are smoothed. Folds of one recipe have one colour; trainings without gates are left
+    out. AnalysisError: nothing of the kind was logged.
     """
     names = [gate for gate in GATES if f"{gate}{quantity}" in history and history[f"{gate}{quantity}"].notna().any()]
     if not names:
         raise AnalysisError(f"these trainings have no {QUANTITIES[quantity]}: there is nothing to draw")
-    figure = Figure(figsize=(4.6 * len(names), 3.4), layout="constrained")
+    logged = history[history[[f"{gate}{quantity}" for gate in names]].notna().any(axis=1)]
+    recipes = logged.groupby(logged["recipe"].map(family), sort=False)
+    figure = Figure(figsize=(4.6 * len(names), 3.0 + 0.2 * recipes.ngroups), layout="constrained")
     panels = figure.subplots(1, len(names), squeeze=False)[0]
     for ax, gate in zip(panels, names, strict=True):
-        for i, (recipe, mine) in enumerate(history.groupby("recipe", sort=False)):
+        for i, (recipe, mine) in enumerate(recipes):
             _band(ax, mine, f"{gate}{quantity}", CATEGORIES[i % len(CATEGORIES)], str(recipe))
         ax.axhline(0, color="0.6", linewidth=0.8, zorder=0)
         ax.set(xlabel="step", ylabel=QUANTITIES[quantity], title=GATES[gate])

@@ -104,7 +104,7 @@ def _others() -> None:
         key = (str(file), file.stat().st_mtime_ns, quantity)
         figure(draw, "trainings", key, said_of.trainings_caption(said), str(file))
     shown = [name for name in ("checkpoint", "recipe", "seed", "gate", "says") if name in said]
-    table(said[shown], "movements", "Each gate of each training in words.")
+    table(said[shown], "movements", "Each gate of each training in words; permuted ones are the control.")
 
 
 def _pick(known: list[str], key: str) -> str | None:

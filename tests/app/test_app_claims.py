@@ -71,6 +71,13 @@ def test_a_forest_has_a_row_for_every_interval() -> None:
     drawn = forest(claims_table({}, NONE, far))
     assert [label.get_text() for label in drawn.axes[0].get_yticklabels()] == ["gates-grow (all, observed)"] * 2
     assert forest(claims_table(NONE)).axes
+    two = forest(claims_table({}, {"recipe": "r2 split=blocks-odd"})).axes[0].get_yticklabels()
+    assert [label.get_text() for label in two] == [
+        "r1",
+        "gates-grow (all, observed)",
+        "r2",
+        "gates-grow (all, observed)",
+    ]
 
 
 def test_a_job_runs_by_itself_alone_and_can_be_cancelled(folder: Path) -> None:

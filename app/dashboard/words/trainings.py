@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.studies.gates.movements import summary
+from analysis.studies.pairing import family
 from dashboard.words.models import SYMBOLS
 
 TRAININGS = """
@@ -21,7 +22,8 @@ THEN = "The maps of the checkpoint that the sidebar's step marks."
 
 def trainings_caption(movements: pd.DataFrame) -> str:
     """Of every recipe, what its gates did."""
-    recipes = movements.groupby("recipe", sort=False) if "recipe" in movements else [("These trainings", movements)]
+    known = "recipe" in movements
+    recipes = movements.groupby(movements["recipe"].map(family), sort=False) if known else [("Here", movements)]
     said = [
         f"{recipe}: {'; '.join(f'{SYMBOLS[gate]} {words}' for gate in SYMBOLS if (words := summary(rows, gate)))}"
         for recipe, rows in recipes
