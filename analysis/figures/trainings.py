@@ -42,7 +42,7 @@ def gate_bands(history: pd.DataFrame, quantity: str = "") -> Figure:
 
 
 def _band(ax: Axes, history: pd.DataFrame, column: str, colour: str, recipe: str) -> None:
-    """The trainings of one recipe, at the steps that each has."""
+    """The trainings of one recipe; mean and band over the steps that all have, where there are such."""
     values = history.pivot_table(column, "step", "checkpoint")
     if column.endswith("_contribution"):
         values = 100 * values
@@ -52,9 +52,10 @@ def _band(ax: Axes, history: pd.DataFrame, column: str, colour: str, recipe: str
     n = values.shape[1]
     for name in values if n > 1 else ():
         ax.plot(values.index, values[name], color=colour, alpha=0.35, linewidth=0.7)
-    ax.plot(values.index, values.mean(axis=1), color=colour, linewidth=1.8, label=f"{recipe} ({n})")
+    shared = values.dropna() if len(values.dropna()) else values  # a mean over fewer trainings would jump
+    ax.plot(shared.index, shared.mean(axis=1), color=colour, linewidth=1.8, label=f"{recipe} ({n})")
     if n > 1:
-        ax.fill_between(values.index, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.15, linewidth=0)
+        ax.fill_between(shared.index, shared.min(axis=1), shared.max(axis=1), color=colour, alpha=0.15, linewidth=0)
 
 
 def miou_without_gates(reliance: pd.DataFrame, step: int | None = None, ax: Axes | None = None) -> Figure:
