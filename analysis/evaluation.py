@@ -21,6 +21,7 @@ from analysis.models import Model, predict
 
 SizeBins = Literal["quartiles", "coco"]
 COCO_CUTS = (0.0, 32.0**2, 96.0**2, float("inf"))
+MEAN = "mean of all classes"
 RING = 8  # pixels round an object in which a false positive counts against it: one cell of an output stride of 8
 
 
@@ -190,10 +191,10 @@ def compare_predictions(
     what, first = "share" if truth is None else "IoU", next(iter(values.values()))
     columns = {f"{what} {name}": value for name, value in values.items()}
     columns |= {f"change {name}": value - first for name, value in list(values.items())[1:]}
-    names = [*classes] if truth is None else [*classes, "mean of all classes"]
+    names = [*classes] if truth is None else [*classes, MEAN]
     rows = pd.DataFrame({"class": names, **columns})
     there = np.any([~np.isnan(value) & ((value > 0) | (truth is not None)) for value in values.values()], axis=0)
-    return rows[there].reset_index(drop=True)
+    return rows[there | (rows["class"] == MEAN)].reset_index(drop=True)
 
 
 def _class_values(prediction: np.ndarray, truth: np.ndarray | None, n: int) -> np.ndarray:

@@ -30,5 +30,5 @@ def in_form(checkpoint: Checkpoint, **fields: Any) -> Checkpoint:
         if name not in here or here[name].shape != tensor.shape:
             raise AnalysisError(f"{checkpoint.name} has no weights {name} as {fields} needs them: train it so")
     model.load_state_dict({name: here[name] for name in needed}, assign=True)
-    origin = {**checkpoint.origin, "changed": fields}
+    origin = {**checkpoint.origin, "changed": {**checkpoint.origin.get("changed", {}), **fields}}
     return dataclasses.replace(checkpoint, model=model.eval(), spec=spec, origin=origin)

@@ -168,6 +168,15 @@ def test_another_form_shares_the_weights_and_says_so(scale: Checkpoint) -> None:
         torch.testing.assert_close(changed.model(image).logits, mean)
 
 
+def test_forms_add_up_and_a_file_cannot_state_one(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_checkpoint(DualAttention(3, backbone="tiny"), tmp_path / "a.safetensors", CLASSES, {"changed": "x"})
+    checkpoint = open_checkpoint(tmp_path / "a.safetensors")
+    assert "changed" not in checkpoint.provenance
+    both = in_form(in_form(checkpoint, form="paper"), channel=False)
+    assert both.provenance["changed"] == {"form": "paper", "channel": False}
+
+
 def test_a_form_that_needs_other_weights_is_refused(scale: Checkpoint) -> None:
     checkpoint = scale
     with pytest.raises(AnalysisError, match=r"has no weights .* as {'head_width': 1} needs them: train it so"):

@@ -100,6 +100,7 @@ def open_checkpoint(
     model = _filled(match, stored)
     names, known = class_names(classes or match.classes, model.spec.classes, str(file))
     stated = {"source": match.source, **_stated(stored)}
+    stated.pop("changed", None)  # what a file holds was not changed since
     if not classes and known == "named":
         known = stated.get("classes", known)  # of a converted file they may have been assumed
     origin = {**stated, "layout": match.layout, "classes": known, "modified": modified}

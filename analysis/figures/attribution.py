@@ -15,10 +15,13 @@ from analysis.figures.style import CATEGORIES, DIVERGING, SEQUENTIAL, axes_for, 
 PANEL, COLUMNS = 2.9, 4  # inches, longer side of each map; panels in a row
 
 
-def attribution_maps(image: np.ndarray, mask: np.ndarray, maps: Mapping[str, np.ndarray]) -> Figure:
+def attribution_maps(
+    image: np.ndarray, mask: np.ndarray, maps: Mapping[str, np.ndarray], cell: tuple[float, float]
+) -> Figure:
     """Every map ``[rows, columns]`` over the grey photograph, with the object's outline; each has its own range.
 
-    Units differ, so that only places can be compared: attention from 0, attributions symmetric round 0.
+    ``cell``: height and width of a cell in pixels of the photograph; those at the right and below may be cut. Units
+    differ, so that only places can be compared: maps without signs from 0, others symmetric round 0.
     """
     shown = {"object": None, **maps}
     height, width = inches(image.shape, PANEL)[::-1]
@@ -31,19 +34,21 @@ def attribution_maps(image: np.ndarray, mask: np.ndarray, maps: Mapping[str, np.
         ax.set(xticks=[], yticks=[])
         ax.set_title(name, fontsize="small")
         if values is not None:
-            _over(ax, values, image.shape)
+            _over(ax, values, image.shape, cell)
     for ax in panels[len(shown) :]:
         ax.set_visible(False)
     return figure
 
 
-def _over(ax: Axes, values: np.ndarray, size: tuple[int, ...]) -> None:
+def _over(ax: Axes, values: np.ndarray, size: tuple[int, ...], cell: tuple[float, float]) -> None:
     top = float(np.abs(values).max()) or 1.0
     signed = values.min() < 0
     cmap, low = (DIVERGING, -top) if signed else (SEQUENTIAL, 0.0)
-    extent = (-0.5, size[1] - 0.5, size[0] - 0.5, -0.5)
+    rows, columns = values.shape
+    extent = (-0.5, columns * cell[1] - 0.5, rows * cell[0] - 0.5, -0.5)
     opacity = 0.25 + 0.5 * np.abs(values) / top
     ax.imshow(values, cmap=cmap, vmin=low, vmax=top, alpha=opacity, extent=extent, interpolation="nearest")
+    ax.set(xlim=(-0.5, size[1] - 0.5), ylim=(size[0] - 0.5, -0.5))
 
 
 def score_curves(curves: pd.DataFrame) -> Figure:

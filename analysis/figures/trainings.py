@@ -37,13 +37,17 @@ def gate_bands(history: pd.DataFrame, quantity: str = "") -> Figure:
         ax.axhline(0, color="0.6", linewidth=0.8, zorder=0)
         ax.set(xlabel="step", ylabel=QUANTITIES[quantity], title=GATES[gate])
         ax.spines[["top", "right"]].set_visible(False)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", frameon=False, fontsize="small")
+    known = {text: line for ax in panels for line, text in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(known.values(), known.keys(), loc="outside lower center", frameon=False, fontsize="small")
     return figure
 
 
 def _band(ax: Axes, history: pd.DataFrame, column: str, colour: str, recipe: str) -> None:
     """The trainings of one recipe; mean and band over the steps that all have, where there are such."""
-    values = history.pivot_table(column, "step", "checkpoint")
+    values = history.dropna(subset=column).pivot_table(column, "step", "checkpoint")
+    if values.empty:
+        return
+    values = values.interpolate(limit_area="inside")  # trainings may have logged at other steps
     if column.endswith("_contribution"):
         values = 100 * values
     if column.endswith("_grad"):

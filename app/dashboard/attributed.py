@@ -50,7 +50,7 @@ def show(look: Look) -> None:
         st.caption(plain(words.object_caption(region, look.checkpoint.classes, look.truth is not None)))
     with errors_in_one_line():
         scene = scene_in(look.checkpoint, look.photo, region, along)
-        _maps(look, scene, methods, tests, (*look.key, look.truth is None, k, along))
+        _maps(look, scene, methods, tests, (*look.key, region.class_, region.mask.tobytes(), along))
         code(*_code(look, k, along, methods))
 
 
@@ -80,7 +80,7 @@ def _maps(look: Look, scene: Scene, methods: list[str], tests: list[str], key: K
         others |= words.titled(attributed(key, scene, method))
     maps, key = attention | others, (*key, *methods)
     rows = agreement(scene, attention, others)
-    draw = partial(attribution_maps, look.photo.image, scene.region.mask, maps)
+    draw = partial(attribution_maps, look.photo.image, scene.region.mask, maps, scene.cell)
     figure(draw, "attribution", key, words.MAPS, look.origin)
     table(rows.round(3), "agreement", words.agreement_caption(rows))
     if "curves" in tests:

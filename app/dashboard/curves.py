@@ -11,6 +11,7 @@ import streamlit as st
 from matplotlib.figure import Figure
 
 from analysis.checkpoints import checkpoint_files
+from analysis.errors import AnalysisError
 from analysis.figures.attention import affinity_matrix
 from analysis.figures.curves import gate_contributions, gate_gradients, gate_values
 from analysis.figures.trainings import QUANTITIES, gate_bands, miou_without_gates
@@ -48,7 +49,7 @@ def show(look: Look) -> None:
 
 def _training(look: Look, step: int | None) -> None:
     """Values, gradients and contributions. AnalysisError: no history, or a damaged one."""
-    file = _run_folder(look.checkpoint.path) / "history.parquet"
+    file = inside(_run_folder(look.checkpoint.path) / "history.parquet")
     history = read_table(file)
     for name, (draw, sentence, caption) in PANELS.items():
         st.markdown(sentence)
@@ -95,9 +96,10 @@ def _others() -> None:
         return
     file = inside(name)
     history = read_table(file)
+    if "step" not in history:
+        raise AnalysisError(f"{file} is no history: it has no column step")
     said = movements(history)
-    names = {name: file.parent.name for name in ("recipe", "checkpoint") if name not in history}  # of someone else
-    history = history.assign(**names)
+    history = _identified(history, file.parent.name)
     quantity = address.choose("quantity", list(QUANTITIES), _quantity)
     with st.container(width=1100):
         draw = partial(gate_bands, history, quantity)
@@ -105,6 +107,16 @@ def _others() -> None:
         figure(draw, "trainings", key, said_of.trainings_caption(said), str(file))
     shown = [name for name in ("checkpoint", "recipe", "seed", "gate", "says") if name in said]
     table(said[shown], "movements", "Each gate of each training in words; permuted ones are the control.")
+
+
+def _identified(history: pd.DataFrame, name: str) -> pd.DataFrame:
+    """With ``recipe`` and ``checkpoint`` for trainings of someone else, told apart by seed where there is one."""
+    if "recipe" not in history:
+        history = history.assign(recipe=name)
+    if "checkpoint" not in history:
+        seeds = history["seed"].astype(str) if "seed" in history else ""
+        history = history.assign(checkpoint=history["recipe"].astype(str) + " " + seeds)
+    return history
 
 
 def _pick(known: list[str], key: str) -> str | None:
@@ -136,12 +148,13 @@ def _along(look: Look, step: int | None) -> None:
     with errors_in_one_line():
         for i, file in enumerate(files):
             bar.progress(i / len(files), plain(f"{file.stem}, {i + 1} of {len(files)}"))
-            found.append(gates_at(file, asked.data, asked.split, IMAGES))
+            found.append(gates_at(inside(file), asked.data, asked.split, IMAGES))
         measured = reliance(pd.concat(found))
         with st.container(width=900):
             draw = partial(miou_without_gates, measured, step)
-            said = said_of.along_caption(measured, step, IMAGES, f"{asked.data} {asked.split}")
-            key = (*look.key, asked.data, asked.split)
+            used = found[0]["image"].nunique()
+            said = said_of.along_caption(measured, step, used, f"{asked.data} {asked.split}")
+            key = (step, measured.to_csv())
             figure(draw, "miou-without-gates", key, said, look.origin, measured)
     bar.empty()
 
@@ -149,7 +162,7 @@ def _along(look: Look, step: int | None) -> None:
 def _then(look: Look, step: int | None) -> None:
     """The attention maps of the checkpoint at the marked step."""
     st.markdown("#### Attention at the marked step")
-    st.markdown(said_of.THEN if step is None else f"{said_of.THEN} It is that of step {step}.")
+    st.markdown(said_of.THEN if step is None else f"{said_of.THEN} It is that of step {plain(step)}.")
     if look.seen.query is not None:
         rows.place(look, "row")
     if look.seen.affinity is not None and look.seen.form is not None:

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from analysis.checkpoints import Checkpoint, open_checkpoint
-from analysis.datasets import things_of
+from analysis.datasets import Dataset, things_of
 from analysis.models import DualAttention, Model, ScaleAttention
 from analysis.studies.attribution.maps import Method
 from analysis.studies.attribution.one_image import Scene, curves, maps_of, randomised, scene_of
@@ -21,6 +21,7 @@ from analysis.studies.object_scale.one_image import ObjectsOf, objects_of
 from analysis.studies.object_scale.probe import probe_object
 from analysis.studies.position_context import removed
 from analysis.studies.study import evenly_spaced, run
+from dashboard.allowed import inside_item
 from dashboard.opened import FORWARD, key_of, opened_dataset, version_of
 from dashboard.photographs import Photograph
 
@@ -29,14 +30,19 @@ Key = tuple[object, ...]
 
 def gates_at(file: Path, spec: str, split: str, most: int) -> pd.DataFrame:
     """The table ``gates`` of one checkpoint of a series, on ``most`` evenly spaced images. AnalysisError as there."""
-    return _gates_at(str(file), version_of(file), spec, split, most)
+    few = evenly_spaced(opened_dataset(spec, split), most)
+    for item in few.items:
+        inside_item(few, item.name)
+    versions = tuple(version_of(path) for item in few.items for path in (item.image, item.label) if path is not None)
+    names = (few.name, few.split, *(item.name for item in few.items))
+    return _gates_at(str(file), (version_of(file), *versions), names, few)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _gates_at(file: str, version: tuple[int, int] | None, spec: str, split: str, most: int) -> pd.DataFrame:
-    checkpoint, few = open_checkpoint(file), evenly_spaced(opened_dataset(spec, split), most)
+def _gates_at(file: str, versions: Key, names: tuple[str, ...], _few: Dataset) -> pd.DataFrame:
+    checkpoint = open_checkpoint(file)
     with FORWARD:
-        return run(Gates(checkpoint, few), checkpoint, few)["gates"]
+        return run(Gates(checkpoint, _few), checkpoint, _few)["gates"]
 
 
 def predictions_without_keys(checkpoint: Checkpoint, photo: Photograph, labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -70,12 +76,13 @@ def _objects_in(
 
 def probed(checkpoint: Checkpoint, photo: Photograph, seen: ObjectsOf, k: int) -> tuple[pd.DataFrame, int]:
     """One object at several sizes. AnalysisError: it cannot be probed."""
-    return _probed(key_of(checkpoint), photo.digest, k, checkpoint, seen)
+    mask = (seen.objects.map == k).tobytes()
+    return _probed(key_of(checkpoint), photo.digest, k, mask, checkpoint, seen)
 
 
 @st.cache_data(max_entries=64, show_spinner="Resizing the object: ten forwards")
 def _probed(
-    checkpoint_key: str, image_digest: str, k: int, _checkpoint: Checkpoint, _seen: ObjectsOf
+    checkpoint_key: str, image_digest: str, k: int, mask: bytes, _checkpoint: Checkpoint, _seen: ObjectsOf
 ) -> tuple[pd.DataFrame, int]:
     model = _checkpoint.model
     assert isinstance(model, ScaleAttention)

@@ -127,21 +127,24 @@ def _scatter(rows: pd.DataFrame, label: str, k: int, look: Look) -> list[int]:
         strokeWidth=alt.condition(picked, alt.value(3), alt.value(0)),
         tooltip=["class", alt.Tooltip("area", format=","), alt.Tooltip("value", format=".3f"), "object"],
     ).add_params(box, clicked)
-    chosen = st.altair_chart(chart, on_select="rerun", key=address.key("scatter"), theme="streamlit").selection
+    chosen = st.altair_chart(
+        chart, on_select="rerun", key=address.key(f"scatter {look.key}"), theme="streamlit"
+    ).selection
     draw = partial(object_scatter, rows, "value", label, k)
     downloads({"objects": draw}, look.origin, {"objects": rows})
     picked = _selected(shown, chosen)
-    _follow(picked, k)
+    _follow(look, picked, k)
     return picked
 
 
-def _follow(picked: list[int], k: int) -> None:
+def _follow(look: Look, picked: list[int], k: int) -> None:
     """A point that was clicked moves the mark of the picture to its object."""
-    before = st.session_state.get("points")
-    st.session_state["points"] = picked
-    if before is not None and picked != before and len(picked) == 1 and picked[0] != k:
+    name = address.key("points")
+    before = st.session_state.get(name)
+    st.session_state[name] = (look.key, picked)
+    if before is not None and before[0] == look.key and picked != before[1] and len(picked) == 1 and picked[0] != k:
         move_to(picked[0])
-        st.rerun(scope="fragment")
+        st.rerun()
 
 
 def _selected(shown: pd.DataFrame, chosen: object) -> list[int]:

@@ -52,7 +52,7 @@ def _opened(file: str, version: tuple[int, int] | None) -> Checkpoint:
 
 def opened_in_form(checkpoint: Checkpoint, field: str, value: object) -> Checkpoint:
     """A checkpoint in another form. AnalysisError as for :func:`analysis.forms.in_form`."""
-    return _in_form(key_of(checkpoint), field, value, checkpoint)
+    return _in_form(f"{key_of(checkpoint)} {checkpoint.path}", field, value, checkpoint)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,8 +27,8 @@ def pick_object(look: Look, objects: Objects, texts: Sequence[str]) -> int:
     k = k if 0 < k < len(areas) and areas[k] else 1 + int(areas[1:].argmax())
     places = np.argwhere(numbers == k)
     start = Picked((int(places[len(places) // 2][0]), int(places[len(places) // 2][1])))
-    key = (*look.key, look.truth is None)
-    digest = f"{look.photo.digest} {look.truth is None} {'' if look.truth is not None else look.key[0]}"
+    key = (look.photo.digest, hashlib.sha256(numbers.tobytes()).hexdigest())
+    digest = " ".join(key)
     picture = _outlined(digest, look.photo.image, numbers)
     label = "Photograph with its objects: click one"
     regions = Regions(numbers, texts, key)

@@ -49,12 +49,16 @@ def choose_other(checkpoint: Checkpoint) -> Checkpoint:
     """Pick what a checkpoint is compared with: itself in another form, or another file, as :func:`choose_file` does."""
     forms = [f"{THIS}{field}={value}" for field, values in _forms(checkpoint.spec).items() for value in values]
     known, asked = [*forms, *_directories()], address.current().against
+    if not known:
+        raise AnalysisError(f"nothing to compare with: no checkpoint under {' or '.join(FOLDERS)}, and one form only")
     wanted = asked if asked in forms or (asked and not asked.startswith(THIS)) else known[0]
     other = _pick_or_type("Compared with", f"against {key_of(checkpoint)}", known, wanted, "a checkpoint file or a run")
     if other.startswith(THIS):
+        if other not in forms:
+            raise AnalysisError(f"{other!r} is no form of this checkpoint{closest(other, forms)}")
         address.publish(against=other, against_step="")
         field, _, value = other.removeprefix(THIS).partition("=")
-        found = next((one for one in _forms(checkpoint.spec).get(field, ()) if str(one) == value), value)
+        found = next(one for one in _forms(checkpoint.spec)[field] if str(one) == value)
         return opened_in_form(checkpoint, field, found)
     return opened_checkpoint(inside(_choose_step(other, checkpoint_files(inside(other)), "against", "against_step")))
 

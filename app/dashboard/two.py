@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
+from analysis.checkpoints import Checkpoint
 from analysis.figures.difference import difference_maps, difference_overlay
 from analysis.figures.overlay import enlarge, map_overlay
 from analysis.views import View
@@ -34,7 +35,6 @@ def show(look: Look) -> None:
         _weights(look, other)
         if look.seen.query is not None and other.seen.query is not None:
             st.markdown("#### Position attention")
-            st.markdown(words.ROWS)
             _rows(look, other)
         _channels(look, other)
         missing = words.missing(look.seen, other.seen)
@@ -59,12 +59,15 @@ def _weights(look: Look, other: Look) -> None:
     """Scale weights of a branch that both have."""
     first, second = look.seen, other.seen
     shared = [branch for branch in first.branches if branch in second.branches]
-    if first.weights is None or second.weights is None or not shared:
+    if first.weights is None or second.weights is None:
+        return
+    if not shared:
+        st.info("Both have scale weights, but no branch of one input scale.")
         return
     st.markdown("#### Scale weights")
     st.markdown(words.WEIGHTS)
     branch = address.choose("branch", shared, partial(_branch, shared))
-    one, two = _same_size(first.weights[first.branches.index(branch)], second.weights[second.branches.index(branch)])
+    one, two = _same_size(first, second, branch)
     draw = partial(difference_maps, one, two, ("first", "second"), f"weight of the {branch}")
     said = words.weights_caption(one, two, branch)
     figure(draw, "compared-weights", (*look.key, *other.key, branch), said, _origin(look, other))
@@ -78,6 +81,7 @@ def _branch(shared: list[str], key: str) -> str | None:
 def _rows(look: Look, other: Look) -> None:
     """One click, and where both models look from there."""
     see = rows.choose_see()
+    st.markdown(words.ROWS if see == "row" else words.COLUMNS)
     image = look.photo.image
     clicked, *places = pictures.side_by_side(look.photo, 4, 340)
     with clicked:
@@ -105,7 +109,7 @@ def _channels(look: Look, other: Look) -> None:
     if one is None or two is None:
         return
     st.markdown("#### Channel attention")
-    if look.checkpoint.home != other.checkpoint.home or one.shape != two.shape:
+    if not _one_training(look.checkpoint, other.checkpoint) or one.shape != two.shape:
         st.markdown(words.OTHER_CHANNELS)
         st.caption(plain(words.concentration(one, two)))
         return
@@ -114,10 +118,22 @@ def _channels(look: Look, other: Look) -> None:
     figure(draw, "compared-affinity", (*look.key, *other.key), words.concentration(one, two), _origin(look, other))
 
 
-def _same_size(one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both on the finer of their grids."""
-    height, width = max(one.shape, two.shape)
-    return enlarge(one, (height, width), True), enlarge(two, (height, width), True)
+def _one_training(one: Checkpoint, two: Checkpoint) -> bool:
+    """Whether a channel of one is the same channel of the other: the same file, or a run's of one recipe and seed."""
+    first, second = one.provenance, two.provenance
+    named = all(first.get(name) is not None and first.get(name) == second.get(name) for name in ("recipe", "seed"))
+    return first["sha256"] == second["sha256"] or (one.home == two.home and named)
+
+
+def _same_size(first: View, second: View, branch: str) -> tuple[np.ndarray, np.ndarray]:
+    """The weights of a branch, both on the finer of their grids."""
+    maps = []
+    for seen in (first, second):
+        assert seen.weights is not None
+        maps.append((seen.weights[seen.branches.index(branch)], seen.align_corners))
+    size = max((values.shape for values, _ in maps), key=lambda shape: shape[0] * shape[1])
+    one, two = (enlarge(values, (size[0], size[1]), align) for values, align in maps)
+    return one, two
 
 
 def _origin(look: Look, other: Look) -> str:

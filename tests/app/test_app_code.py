@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dashboards import dual, fine, opened, said, save, scale
+from dashboards import dual, fine, opened, said, save, save_history, scale
 from streamlit.testing.v1 import AppTest
 
 from analysis.views import view
@@ -47,6 +47,20 @@ def test_scale_weights(folder: Path, photo: dict[str, str]) -> None:
     assert f"{changed:.2f} % of the pixels change" in said(test.caption)
     (shown,) = (table.value for table in test.dataframe if "shapley" in table.value)
     np.testing.assert_allclose(shown["weight_inside"], objects["seen"].table["weight_inside"], atol=1e-3)
+
+
+@pytest.mark.parametrize("photo", [{}, {"photo": "coffee"}])
+def test_look(folder: Path, photo: dict[str, str]) -> None:
+    save(dual(), folder / "runs" / "one", steps=(0, 5))
+    (left,) = executed(opened(**photo))
+    seen = view(left["checkpoint"].model, left["sample"].image)
+    assert (left["prediction"] == seen.prediction).all() and left["gates"] == seen.gates
+
+
+def test_gates_over_the_training(folder: Path) -> None:
+    save_history(save(dual(), folder / "runs" / "one", steps=(0, 10)))
+    (left,) = executed(opened("gates", trainings="none"))
+    assert len(left["figures"]) == 3 and left["history"]["alpha"].iloc[-1] == pytest.approx(0.19)
 
 
 def test_one_channel(folder: Path) -> None:

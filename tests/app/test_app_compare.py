@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dashboard import sidebar
+from dashboard.words.changes import changes_caption
 from dashboards import dual, fine, one_line, opened, said, save, scale
 from streamlit.testing.v1 import AppTest
 
-from analysis.checkpoints import save_checkpoint
+from analysis.checkpoints import open_checkpoint, save_checkpoint
+from analysis.datasets import open_dataset
 from analysis.evaluation import compare_predictions
 from analysis.forms import in_form
 from analysis.views import view
@@ -44,7 +47,11 @@ def test_two_steps_of_one_training_share_their_channels(folder: Path) -> None:
     test.query_params.update({"against_step": "step_000000"})
     sliders = [slider for slider in test.select_slider if slider.label == "Step of its training"]
     sliders[1].set_value("step_000000").run()
-    assert fine(test) and test.query_params["against_step"] == "step_000000" and changes(test) >= 0
+    files = [folder / "runs" / "one" / "checkpoints" / f"step_{step:06d}.safetensors" for step in (9, 0)]
+    image = open_dataset("shapes", "val")[0].image
+    last, first = (view(open_checkpoint(file).model, image).prediction for file in files)
+    assert fine(test) and test.query_params["against_step"] == "step_000000"
+    assert changes(test) == pytest.approx(100 * float((last != first).mean()), abs=0.006) != 0
 
 
 def test_channels_of_two_trainings_are_not_subtracted(folder: Path) -> None:
@@ -78,6 +85,17 @@ def test_what_it_cannot_be_compared_with_is_one_line(folder: Path) -> None:
     assert fine(test) and test.query_params["against"] == "this with fusion=average"
 
 
+@pytest.mark.parametrize("typed", ["this with classes=5", "this with fusion=", "this with head_width=8", "this with "])
+def test_a_typed_form_that_is_none_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
+    """AppTest picks listed options only, so the text stands in for what the widget returns."""
+    save(scale(), folder / "runs" / "one")
+    pick = sidebar._pick_or_type
+    monkeypatch.setattr(
+        sidebar, "_pick_or_type", lambda label, *rest: typed if label == "Compared with" else pick(label, *rest)
+    )
+    assert f"{typed!r} is no form of this checkpoint" in one_line(opened("compare"))
+
+
 def test_ious_are_beside_each_other_and_their_mean_is_last() -> None:
     truth = np.array([[0, 0, 1, 255]], np.uint8)
     right, wrong = np.array([[0, 0, 1, 1]]), np.array([[0, 2, 1, 1]])
@@ -86,5 +104,8 @@ def test_ious_are_beside_each_other_and_their_mean_is_last() -> None:
     np.testing.assert_allclose(rows["IoU a"], [100, 100, np.nan, 100])
     np.testing.assert_allclose(rows["IoU b"], [50, 100, 0, 50])
     assert rows["change b"].iloc[-1] == -50
+    void = compare_predictions({"a": right, "b": wrong}, np.full((1, 4), 255, np.uint8), tuple("xyzw"))
+    assert void["class"].iloc[-1] == "mean of all classes" and np.isnan(void["IoU a"].iloc[-1])
+    assert "no pixel of this photograph is labelled" in changes_caption(void, {"a": right, "b": wrong})
     rows = compare_predictions({"a": right, "b": wrong}, None, tuple("xyzw"))
     assert rows["class"].tolist() == list("xyz") and rows["share b"].tolist() == [25, 50, 25]

@@ -12,7 +12,7 @@ from dashboards import dual, fine, one_line, opened, png, said, save, save_histo
 from streamlit.testing.v1 import AppTest
 
 from analysis.checkpoints import save_checkpoint
-from analysis.datasets import open_dataset
+from analysis.datasets import open_dataset, shapes
 from analysis.store import read_table, write_table
 from analysis.studies.gates import gates_of_series, reliance
 from analysis.studies.study import evenly_spaced
@@ -135,6 +135,12 @@ def test_reliance_on_the_gates_is_measured_at_every_checkpoint(folder: Path) -> 
     assert rows[0, "both"] == rows[0, "none"]  # all gates are 0 there
     assert f"mIoU {100 * rows[10, 'none']:.1f} %" in said(test.caption)
     assert f"{100 * (rows[10, 'none'] - rows[10, 'both']):+.1f} with both at 0" in said(test.caption)
+
+
+def test_reliance_of_checkpoints_without_a_step_is_said(folder: Path) -> None:
+    save_checkpoint(dual(), folder / "runs" / "one" / "a.safetensors", shapes.CLASSES, {"dataset": "shapes"})
+    test = opened("gates", trainings="none", along="yes")
+    assert not test.exception and "does not say its step" in said(test.error)
 
 
 def test_reliance_needs_labels(folder: Path) -> None:

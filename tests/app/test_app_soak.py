@@ -13,13 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from dashboard.serving import Server, serving
+from dashboard.words.changes import changes_caption
 from dashboard.words.position import row_caption
 from dashboards import dual, save, scale
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, TimeoutError, async_playwright
 
 from analysis.checkpoints import open_checkpoint
-from analysis.datasets import open_dataset
+from analysis.datasets import Sample, open_dataset, shapes
+from analysis.evaluation import compare_predictions
+from analysis.models import ScaleAttention
+from analysis.studies.object_scale.maps import see_maps
 from analysis.views import View, view
 
 SESSIONS, SECONDS, WARM = 20, 300, 90
@@ -33,6 +38,7 @@ class Session:
 
     number: int
     seen: View
+    forced: dict[str, str]  # captions by choice of weights, as computed here
     waits: list[float] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
@@ -59,6 +65,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield home
 
 
+def captions(model: ScaleAttention, sample: Sample) -> dict[str, str]:
+    """What the page must say of this photograph with other scale weights."""
+    trained, maps = view(model, sample.image).prediction, see_maps(model, sample.image)
+    found = {}
+    for name, weights in {"uniform": (1, 1, 1), "1.0x branch only": (1, 0, 0), "0.5x branch only": (0, 0, 1)}.items():
+        given = (torch.tensor(weights) / sum(weights)).view(-1, 1, 1).expand_as(maps.weights)
+        predictions = {"as trained": trained, name: maps.prediction(maps.fused(given))}
+        rows = compare_predictions(predictions, sample.label, shapes.CLASSES)
+        found[name] = changes_caption(rows, predictions)
+    return found
+
+
 async def click_and_compare(page: Page, session: Session) -> None:
     """A click on the photograph must give the row of this session's photograph at that pixel."""
     photo = page.locator(".photo-picker")
@@ -70,19 +88,24 @@ async def click_and_compare(page: Page, session: Session) -> None:
     await page.mouse.click(box["x"] + (x + 0.5) / 256 * box["width"], box["y"] + (y + 0.5) / 256 * box["height"])
     found = re.findall(r"\d+", await page.locator("output").first.inner_text())
     expected = session.expected(int(found[0]), int(found[1]))
-    try:
-        await page.get_by_text(expected, exact=True).wait_for(timeout=PATIENCE)
-    except Exception as error:
-        session.wrong.append(f"{session.image} at {found}: no {expected!r} ({type(error).__name__})")
+    await expect_text(page, session, expected)
     session.waits.append(time.monotonic() - begun)
+
+
+async def expect_text(page: Page, session: Session, expected: str) -> None:
+    try:
+        await page.get_by_text(expected, exact=True).first.wait_for(timeout=PATIENCE)
+    except TimeoutError:
+        session.wrong.append(f"{session.image}: no {expected!r}")
 
 
 async def force_weights(page: Page, session: Session) -> None:
     """Another choice of weights must come with this session's photograph."""
-    await page.get_by_text(random.choice(["uniform", "1.0x branch only", "0.5x branch only"]), exact=True).first.click()
-    await page.wait_for_selector(DONE, timeout=PATIENCE)
-    if not await page.get_by_text(re.compile(re.escape(session.image))).count():
-        session.wrong.append(f"{session.image} is not on its own page")
+    name = random.choice(sorted(session.forced))
+    begun = time.monotonic()
+    await page.get_by_text(name, exact=True).first.click()
+    await expect_text(page, session, session.forced[name])
+    session.waits.append(time.monotonic() - begun)
 
 
 async def enter(browser: Browser, url: str, session: Session) -> Page:
@@ -141,7 +164,9 @@ def test_twenty_sessions_for_five_minutes(folder: Path) -> None:
         pytest.skip("no chromium on the path: twenty sessions were not tried")
     dataset = open_dataset("shapes", "val")
     model = open_checkpoint(folder / "runs" / "one").model
-    sessions = [Session(i, view(model, dataset[i].image)) for i in range(SESSIONS)]
+    other = open_checkpoint(folder / "runs" / "two").model
+    assert isinstance(other, ScaleAttention)
+    sessions = [Session(i, view(model, dataset[i].image), captions(other, dataset[i])) for i in range(SESSIONS)]
     with serving(folder) as server:
         found = asyncio.run(soak(server, sessions, chromium))
     waits = np.array([wait for session in sessions for wait in session.waits])

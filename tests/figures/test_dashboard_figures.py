@@ -91,10 +91,12 @@ def test_every_attribution_has_a_panel_and_signs_have_two_colours() -> None:
     image, mask = np.zeros((20, 30, 3), np.uint8), np.zeros((20, 30), bool)
     mask[5:10, 5:10] = True
     maps = {"attention": np.arange(6.0).reshape(2, 3), "occlusion": np.array([[-1.0, 0, 2], [0, 0, 0]])}
-    figure = attribution_maps(image, mask, maps)
+    figure = attribution_maps(image, mask, maps, (12.0, 10.0))
     shown = [ax for ax in figure.axes if ax.get_visible()]
     assert [ax.get_title() for ax in shown] == ["object", "attention", "occlusion"]
     assert shown[1].images[1].get_clim() == (0, 5) and shown[2].images[1].get_clim() == (-2, 2)
+    assert shown[1].images[1].get_extent() == [-0.5, 29.5, 23.5, -0.5]  # the last row of cells is cut
+    assert shown[1].get_ylim() == (19.5, -0.5)
 
 
 def test_curves_and_what_survives_have_a_line_a_map() -> None:

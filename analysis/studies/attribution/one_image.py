@@ -38,6 +38,12 @@ class Scene:
     region: Region
     cells: Cells
 
+    @property
+    def cell(self) -> tuple[float, float]:
+        """Height and width of a cell in pixels of the photograph, which the model may see at another size."""
+        height, width = self.region.mask.shape
+        return self.cells.side * height / self.cells.height, self.cells.side * width / self.cells.width
+
 
 def scene_of(model: Model, image: np.ndarray, region: Region, along: int = 16) -> Scene:
     """``image`` uint8 ``[H, W, 3]``; ``along`` cells on its longer side."""
@@ -46,7 +52,7 @@ def scene_of(model: Model, image: np.ndarray, region: Region, along: int = 16) -
 
 
 def maps_of(scene: Scene, method: Method) -> dict[str, np.ndarray]:
-    """Of one method, by name: float64 ``[rows, columns]`` of cells. Attention maps are >= 0, others have signs."""
+    """Of one method, by name: float64 ``[rows, columns]`` of cells; attention and Grad-CAM are >= 0."""
     return {name: values[0].reshape(scene.cells.rows, -1) for name, values in _of(scene, scene.scores, method).items()}
 
 

@@ -62,7 +62,12 @@ def gates_of_series(folder: Path, dataset: Dataset, out: Path | None = None, dev
 
 
 def reliance(gates: pd.DataFrame) -> pd.DataFrame:
-    """mIoU (0..1) by ``step`` and ``zeroed`` over all images of a table ``gates`` of one training."""
+    """mIoU (0..1) by ``step`` and ``zeroed`` over all images of a table ``gates`` of one training.
+
+    AnalysisError: a checkpoint that does not say its step.
+    """
+    if gates["step"].isna().any():
+        raise AnalysisError("a checkpoint of this training does not say its step: give those that training wrote")
     rows = [
         {**mine.iloc[0][["step", "zeroed"]].to_dict(), "miou": float(miou(mine, np.ones((1, len(mine))))[0])}
         for _, mine in gates.groupby(["step", "zeroed"], sort=False)

@@ -18,13 +18,13 @@ integrated gradients *(Sundararajan et al., ICML 2017)* and occlusion *(Zeiler a
 captum. Attributions are explanations too, and may be wrong: hence the tests."""
 
 MAPS = (
-    "The picked object, and every map over it: attention from 0 in one colour scale, attributions red where they raise "
-    "the score and blue where they lower it. Each map has its own range, as units differ."
+    "The picked object, and every map over it: attention and Grad-CAM, which is cut off at 0, from 0 upwards; others, "
+    "where they have signs, red where they raise the score and blue where they lower it. Each map has its own range."
 )
 
 COSTS = (
-    "Attention and Grad-CAM cost one forward and one backward each. Integrated gradients cost 8 of both, occlusion a "
-    "forward for every cell, the curves about 14 for every map, and weights drawn anew 6 of both."
+    "Attention costs a forward, Grad-CAM a forward and a backward for every branch, integrated gradients 8 of both, "
+    "occlusion a forward for every cell, the curves about 14 for every map, weights drawn anew 6 times the first two."
 )
 
 CURVES = """
@@ -101,5 +101,8 @@ def randomised_caption(rows: pd.DataFrame, threshold: float) -> str:
     last = rows[rows["share"] == 1]
     alive = last[last["similarity"] > threshold]
     said = ", ".join(f"{row['map']} ({row['similarity']:+.2f})" for _, row in alive.iterrows())
-    survives = f"survive with all weights drawn anew: {said}" if said else "survives: all depend on the weights"
-    return f"{'These maps' if said else 'No map'} {survives}."
+    flat = ", ".join(last.loc[last["similarity"].isna(), "map"])
+    unknown = f" Cannot be ranked, as they are the same everywhere: {flat}." if flat else ""
+    if said:
+        return f"These maps survive with all weights drawn anew: {said}.{unknown}"
+    return f"No map that can be ranked survives.{unknown}" if flat else "No map survives: all depend on the weights."

@@ -23,6 +23,8 @@ def _changed(rows: pd.DataFrame, first: str, name: str, different: np.ndarray) -
     if f"IoU {name}" not in rows:
         return f"{said}."
     classes, mean = rows.iloc[:-1], rows.iloc[-1]
+    if np.isnan(mean[f"IoU {first}"]):
+        return f"{said}; no pixel of this photograph is labelled."
     said = f"{said}, mIoU {mean[f'IoU {first}']:.1f} to {mean[f'IoU {name}']:.1f} ({mean[f'change {name}']:+.2f})"
     changes = classes[f"change {name}"].fillna(0)
     if not changes.any():

@@ -19,6 +19,10 @@ ROWS = rf"""
 From the same click: the row $s_{{ji}}$ of each model, in multiples of uniform attention $1/N$, so that grids of other
 sizes can be compared *({FU}, section 3.2, equation 1)*."""
 
+COLUMNS = rf"""
+From the same click: the column $s_{{ji}}$ over all $j$ of each model, in multiples of uniform attention $1/N$
+*({FU}, section 3.2, equation 1)*."""
+
 CHANNELS = rf"""
 The attention $x_{{ji}}$ channel by channel: both are of one training, where a channel stays the same channel
 *({FU}, section 3.3, equation 3)*."""

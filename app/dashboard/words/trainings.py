@@ -33,10 +33,10 @@ def trainings_caption(movements: pd.DataFrame) -> str:
 
 def along_caption(reliance: pd.DataFrame, step: int | None, images: int, where: str) -> str:
     """What is lost at the marked step."""
-    last = reliance[reliance["step"] == (reliance["step"].max() if step is None else step)]
+    there = step is not None and (reliance["step"] == step).any()
+    last = reliance[reliance["step"] == (step if there else reliance["step"].max())]
     miou = 100 * last.set_index("zeroed")["miou"]
     names = {"alpha": "α", "beta": "β", "both": "both"}
     lost = [f"{miou['none'] - miou[zeroed]:+.1f} with {name} at 0" for zeroed, name in names.items() if zeroed in miou]
-    return (
-        f"On {images} images of {where}: mIoU {miou['none']:.1f} %; points lost at the marked step: {', '.join(lost)}."
-    )
+    said = f"On {images} images of {where}: mIoU {miou['none']:.1f} %"
+    return f"{said}; points lost at the {'marked' if there else 'last'} step: {', '.join(lost)}."
