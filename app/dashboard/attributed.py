@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
 import streamlit as st
 
 from analysis.figures.attribution import attribution_maps, score_curves, survival
@@ -73,34 +72,29 @@ def _pills(label: str, options: Mapping[Any, str], key: str) -> list[str]:
 
 def _maps(look: Look, scene: Scene, methods: list[str], tests: list[str], key: Key) -> None:
     """Maps and their agreement, then the tests that were asked for."""
-    attention = words.titled(attributed(key, scene, "attention"))
-    others: dict[str, np.ndarray] = {}
-    asked: list[Method] = ["grad_cam", *(method for method in METHODS if method in methods)]
-    for method in asked:
-        others |= words.titled(attributed(key, scene, method))
-    maps, key = attention | others, (*key, *methods)
+    anew = attributed(key, "attention", scene), attributed(key, "grad_cam", scene)  # also with weights drawn anew
+    attention, others = map(words.titled, anew)
+    for method in METHODS:
+        if method in methods:
+            others |= words.titled(attributed(key, method, scene))
+    maps, shown = attention | others, (*key, *methods)
     rows = agreement(scene, attention, others)
     draw = partial(attribution_maps, look.photo.image, scene.region.mask, maps, scene.cell)
-    figure(draw, "attribution", key, words.MAPS, look.origin)
+    figure(draw, "attribution", shown, words.MAPS, look.origin)
     table(rows.round(3), "agreement", words.agreement_caption(rows))
     if "curves" in tests:
         st.markdown("#### Deletion and insertion")
         st.markdown(words.CURVES)
-        found = curves_in(key, scene, maps)
+        found = curves_in(shown, scene, maps)
         said = words.curves_caption(found)
-        figure(partial(score_curves, found), "deletion", key, said, look.origin, found)
+        figure(partial(score_curves, found), "deletion", shown, said, look.origin, found)
     if "randomised" in tests:
         st.markdown("#### Weights drawn anew")
         st.markdown(words.RANDOMISED)
-        found = words.titled_rows(randomised_in(key, scene, _untitled(scene, key)))
+        found = words.titled_rows(randomised_in(key, scene, anew[0] | anew[1]))
         with st.container(width=900):
             said = words.randomised_caption(found, SURVIVES)
             figure(partial(survival, found, SURVIVES), "randomised", key, said, look.origin, found)
-
-
-def _untitled(scene: Scene, key: Key) -> dict[str, np.ndarray]:
-    """The maps that are computed anew at every stage, by the names they have there."""
-    return attributed(key, scene, "attention") | attributed(key, scene, "grad_cam")
 
 
 def _code(look: Look, k: int, along: int, methods: list[str]) -> list[str]:

@@ -124,34 +124,22 @@ def _scene_in(
         return scene_of(_model, _image, _region, along)
 
 
-def attributed(key: Key, scene: Scene, method: Method) -> dict[str, np.ndarray]:
-    """Maps of one method; ``key`` says what the scene depends on."""
-    return _attributed(key, method, scene)
-
-
 @st.cache_data(max_entries=64, show_spinner="Attributing")
-def _attributed(key: Key, method: Method, _scene: Scene) -> dict[str, np.ndarray]:
+def attributed(key: Key, method: Method, _scene: Scene) -> dict[str, np.ndarray]:
+    """Maps of one method; ``key`` says what the scene depends on."""
     with FORWARD:
         return maps_of(_scene, method)
 
 
-def curves_in(key: Key, scene: Scene, maps: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Deletion and insertion in the order of each map."""
-    return _curves_in(key, tuple(maps), scene, maps)
-
-
 @st.cache_data(max_entries=64, show_spinner="Taking cells away, and putting them in")
-def _curves_in(key: Key, names: tuple[str, ...], _scene: Scene, _maps: dict[str, np.ndarray]) -> pd.DataFrame:
+def curves_in(key: Key, _scene: Scene, _maps: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Deletion and insertion in the order of each map; ``key`` says what scene and maps depend on."""
     with FORWARD:
         return curves(_scene, _maps)
 
 
-def randomised_in(key: Key, scene: Scene, maps: dict[str, np.ndarray]) -> pd.DataFrame:
-    """What is left of each map when weights are re-drawn."""
-    return _randomised_in(key, tuple(maps), scene, maps)
-
-
 @st.cache_data(max_entries=64, show_spinner="Drawing the weights anew")
-def _randomised_in(key: Key, names: tuple[str, ...], _scene: Scene, _maps: dict[str, np.ndarray]) -> pd.DataFrame:
+def randomised_in(key: Key, _scene: Scene, _maps: dict[str, np.ndarray]) -> pd.DataFrame:
+    """What is left of each map when weights are re-drawn; ``key`` says what scene and maps depend on."""
     with FORWARD:
         return randomised(_scene, _maps)

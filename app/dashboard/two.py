@@ -141,7 +141,7 @@ def _origin(look: Look, other: Look) -> str:
 
 
 def _code(look: Look, other: Look) -> list[str]:
-    """Lines that give both predictions, and for a click both rows."""
+    """Lines that give both predictions, and what differs by class."""
     changed = other.checkpoint.provenance.get("changed")
     again = f"in_form(checkpoint, **{changed!r})" if changed else f"open_checkpoint({str(other.checkpoint.path)!r})"
     return [

@@ -50,6 +50,11 @@ def _mean(curve: np.ndarray) -> np.ndarray:
     return (curve[1:-1].sum(axis=0) + (curve[0] + curve[-1]) / 2) / (len(curve) - 1)
 
 
+def from_largest(values: np.ndarray, random: np.ndarray) -> np.ndarray:
+    """The order of the cells by ``values [R, cells]``; of equal ones, as where a map is cut off at 0, a random one."""
+    return np.lexsort((np.broadcast_to(random, values.shape), -values), axis=1)
+
+
 def deletion_and_insertion(
     scores: RegionScores, image: Tensor, cells: Cells, orders: np.ndarray, steps: int, batch: int
 ) -> Curves:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from analysis.models import Model, to_input
 from analysis.studies.attribution.agreement import rank_agreement, similarity
-from analysis.studies.attribution.curves import deletion_and_insertion
+from analysis.studies.attribution.curves import deletion_and_insertion, from_largest
 from analysis.studies.attribution.maps import Cells, Method, attention_maps, attributions, default_layers
 from analysis.studies.attribution.randomisation import cascade
 from analysis.studies.attribution.regions import Region, RegionScores
@@ -77,8 +77,8 @@ def agreement(scene: Scene, attention: Maps, attributed: Maps) -> pd.DataFrame:
 def curves(scene: Scene, maps: Maps, steps: int = 8, random_orders: int = 3) -> pd.DataFrame:
     """A row a map, curve (deletion, insertion) and share of the cells: the ``score`` in logits; ``random`` is a map."""
     random = np.random.default_rng(SEED).permuted(np.tile(np.arange(len(scene.cells)), (random_orders, 1)), axis=1)
-    orders = [np.lexsort((random[0], -map_.ravel())) for map_ in maps.values()]
-    every = np.concatenate([random, np.stack(orders)])
+    orders = [from_largest(map_.reshape(1, -1), random[0]) for map_ in maps.values()]
+    every = np.concatenate([random, *orders])
     found = deletion_and_insertion(scene.scores, scene.image, scene.cells, every, steps, BATCH)
     rows = []
     for kind, values in (("deletion", found.deletions), ("insertion", found.insertions)):

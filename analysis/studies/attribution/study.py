@@ -31,7 +31,7 @@ from analysis.datasets.sample import Dataset, Sample
 from analysis.errors import AnalysisError, closest
 from analysis.models import Model, predict, to_input
 from analysis.studies.attribution.agreement import rank_agreement, similarity
-from analysis.studies.attribution.curves import deletion_and_insertion
+from analysis.studies.attribution.curves import deletion_and_insertion, from_largest
 from analysis.studies.attribution.maps import (
     METHODS,
     Cells,
@@ -123,7 +123,7 @@ class Attribution:
         random = np.random.default_rng(scene.seed).permuted(
             np.tile(np.arange(len(scene.cells)), (self.random_orders, 1)), axis=1
         )
-        orders = [_from_largest(values, random[0]) for values in maps.values()]
+        orders = [from_largest(values, random[0]) for values in maps.values()]
         every = np.concatenate([random, *orders])
         found = deletion_and_insertion(scores, scene.image, scene.cells, every, self.steps, self.batch)
         by_chance = {name: getattr(found, name)[: len(random)].mean(axis=0) for name in ("deletion", "insertion")}
@@ -164,11 +164,6 @@ def _agreement(scene: _Scene, attention: Maps, attributed: Maps) -> Iterator[dic
                 found = {"agreement": map_, "agreement_mirrored": scene.cells.mirrored(map_)}
                 numbers = {column: rank_agreement(value, one) for column, one in found.items()}
                 yield {**scene.key(r), "method": method, "map": name, **numbers}
-
-
-def _from_largest(values: np.ndarray, random: np.ndarray) -> np.ndarray:
-    """The order of the cells by ``values [R, cells]``; of equal ones, as where a map is cut off at 0, a random one."""
-    return np.lexsort((np.broadcast_to(random, values.shape), -values), axis=1)
 
 
 def attribution(
