@@ -20,7 +20,7 @@ LEVELS = [
     {"figures", "claims"},
     {"studies"},
     {"training"},
-    {"evaluation", "views", "inspection", "forms"},
+    {"evaluation", "views", "inspection", "forms", "planted"},
     {"modules"},
     {"checkpoints", "published"},
     {"taps", "tap_names", "datasets", "store", "download", "reading", "statistics", "measures"},

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from io import BytesIO
 
 import numpy as np
 import streamlit as st
-from PIL import Image
 
-SHOWN = 1280  # pixels; the longer side of the picture that is sent to the browser
+from analysis.figures import click
 
 _MOUNT = """
 const pickers = new WeakMap();
@@ -26,8 +22,7 @@ export default function ({ data, parentElement, setStateValue }) {
   };
 }
 """
-_JS = files("analysis.figures").joinpath("click.js").read_text("utf-8") + _MOUNT
-_component = st.components.v2.component("attention_pixel_picker", js=_JS)
+_component = st.components.v2.component("attention_pixel_picker", js=click.SCRIPT + _MOUNT)
 
 Pixel = tuple[int, int]  # y, x
 Box = tuple[int, int, int, int]  # top, left, bottom, right, ends included
@@ -81,22 +76,11 @@ def pick(
     An arrow key moves the pixel by ``step``, with shift by one; ``drag`` allows boxes. The component keeps what is
     picked: what is sent to the browser stays the same from click to click.
     """
-    height, width = image.shape[:2]
-    key = f"{key} {digest}"
+    size, key = image.shape[:2], f"{key} {digest}"
     begun = st.session_state.setdefault(f"start of {key}", start)
-    lit = None if regions is None else {"map": _numbered(regions.key, regions.map), "texts": list(regions.texts)}
-    data = {
-        "image": _url(digest, image),
-        "height": height,
-        "width": width,
-        "pixel": begun.pixel,
-        "box": begun.box,
-        "step": step,
-        "drag": drag,
-        "regions": lit,
-        "label": f"{label}, or move the picked one with the arrow keys, with shift by one pixel",
-    }
-    return _inside(_component(key=key, data=data, on_picked_change=lambda: None).picked, (height, width)) or begun
+    lit = None if regions is None else {"map": _regions(regions.key, regions.map), "texts": list(regions.texts)}
+    data = click.shown(_url(digest, image), size, begun.pixel, label, box=begun.box, step=step, drag=drag, regions=lit)
+    return _inside(_component(key=key, data=data, on_picked_change=lambda: None).picked, size) or begun
 
 
 def _inside(sent: object, size: tuple[int, ...]) -> Picked | None:
@@ -131,19 +115,9 @@ def _is_digits(part: str) -> bool:
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _url(digest: str, _image: np.ndarray) -> str:
-    shown = Image.fromarray(_image)
-    shown.thumbnail((SHOWN, SHOWN))
-    return _data_url(shown, "JPEG", quality=92)
+    return click.photograph_url(_image)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _numbered(key: tuple[object, ...], _map: np.ndarray) -> str:
-    """Numbers as the red and green of a PNG."""
-    colours = np.stack([_map % 256, _map // 256, np.zeros_like(_map)], axis=2).astype(np.uint8)
-    return _data_url(Image.fromarray(colours), "PNG")
-
-
-def _data_url(image: Image.Image, kind: str, **options: int) -> str:
-    stream = BytesIO()
-    image.save(stream, kind, **options)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"
+def _regions(key: tuple[object, ...], _map: np.ndarray) -> str:
+    return click.regions_url(_map)

@@ -14,13 +14,7 @@ from scipy import stats
 from analysis.checkpoints import Checkpoint
 from analysis.claims.verdicts import verdict_rows
 from analysis.datasets import Dataset, open_dataset
-from analysis.store import Tables, write_table
-from analysis.studies.measured import Measured
-from analysis.studies.object_scale import object_scale
-from analysis.studies.object_scale.effects import large_objects, small_objects
-from analysis.studies.object_scale.sizes import size_bins
-from analysis.studies.study import Result
-from tests.planted import (
+from analysis.planted import (
     Rule,
     class_only,
     contour_only,
@@ -30,6 +24,12 @@ from tests.planted import (
     slightly_small_to_full_size,
     small_to_full_size,
 )
+from analysis.store import Tables, write_table
+from analysis.studies.measured import Measured
+from analysis.studies.object_scale import object_scale
+from analysis.studies.object_scale.effects import large_objects, small_objects
+from analysis.studies.object_scale.sizes import size_bins
+from analysis.studies.study import Result
 
 Study = Callable[[Rule], Result]
 

@@ -1,11 +1,12 @@
-"""Models whose scale weights are planted: they follow a rule on the label map, whatever the network has learnt.
+"""Known truth: models whose scale weights are planted, so that they follow a rule on the label map.
 
-    checkpoint = planted(tmp_path, small_to_full_size)
+    checkpoint = planted(Path("runs/planted"), small_to_full_size)
     object_scale(checkpoint, painted(open_dataset("shapes", "val")))
 
-The images of ``painted`` show their labels, one colour a class, and the model reads them off again: so it also follows
-an image that is changed, as in the object probe. All else is real: the network, the fusion, and the attention head,
-whose output is replaced where it enters the softmax.
+What a study says of them is what it would say of weights that follow size, oppose it or ignore it. The images of
+``painted`` show their labels, one colour a class, and the model reads them off again: so it also follows an image that
+is changed, as in the object probe. All else is real: the network, the fusion, and the attention head, whose output is
+replaced where it enters the softmax.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def _read(image: Tensor) -> np.ndarray:
     """The label map that an input ``[3, H, W]`` shows."""
     colours = (torch.from_numpy(PALETTE).float() / 255 - 0.5) / 0.5
     distance = (image[None] - colours[:, :, None, None]).abs().sum(dim=1)
-    return distance.argmin(dim=0).numpy().astype(np.uint8)
+    return distance.min(dim=0).indices.numpy().astype(np.uint8)  # argmin takes several times as long
 
 
 def _weights(share: Tensor, n_scales: int) -> Tensor:
