@@ -71,10 +71,16 @@ def test_arrows_point_one_way(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
-def test_the_package_knows_no_front_end(file: Path) -> None:
+def test_the_package_knows_no_front_end_but_in_widgets(file: Path) -> None:
     text = file.read_text()
-    assert not re.search(r"^\s*(import|from) (streamlit|IPython|ipywidgets)", text, re.MULTILINE)
+    front_ends = set(re.findall(r"^\s*(?:import|from) (streamlit|IPython|ipywidgets|anywidget)", text, re.MULTILINE))
+    assert front_ends <= ({"ipywidgets", "anywidget"} if part(file) == "widgets" else set())
     assert "matplotlib.pyplot" not in text
+
+
+def test_only_notebooks_and_tests_import_the_widgets() -> None:
+    files = [file for folder in ("analysis", "app", "benchmarks") for file in (ROOT / folder).rglob("*.py")]
+    assert not [file for file in files if "widgets" in imports(file)]
 
 
 def test_import_is_quick_and_lazy() -> None:
