@@ -15,23 +15,49 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice, product
 from pathlib import Path
 
 import pandas as pd
 import tyro
 
-from analysis.claims import headlines
+from analysis.checkpoints import open_checkpoint
+from analysis.claims import headlines, held_out
 from analysis.store import command_line, read_provenance, read_table, replacing, write_table
 from analysis.studies.pairing import family
+from analysis.studies.retrained import block_scores
 
 RUNS, STORED = Path("runs/reproduction"), Path("data/reproduction")
-#: Name to recipe and flags, in the order in which they are trained.
-RECIPES = {
-    "scale-per_scale": ("camvid-scale",),
-    "scale-none": ("camvid-scale", "--model.extra-supervision", "none"),
-    "dual-released": ("camvid-dual", "--model.permuted-gates"),
-    "dual-paper": ("camvid-dual", "--model.form", "paper", "--model.permuted-gates"),
+_DUAL = ("camvid-dual", "--model.permuted-gates")
+#: What is trained, part after part: of each, name to recipe and flags.
+PARTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "first": {
+        "scale-per_scale": ("camvid-scale",),
+        "scale-none": ("camvid-scale", "--model.extra-supervision", "none"),
+        "dual-released": _DUAL,
+        "dual-paper": (*_DUAL, "--model.form", "paper"),
+    },
+    "fusion": {
+        "scale-average-per_scale": ("camvid-scale", "--model.fusion", "average"),
+        "scale-max-per_scale": ("camvid-scale", "--model.fusion", "max"),
+    },
+    "fusion-none": {
+        "scale-average-none": ("camvid-scale", "--model.fusion", "average", "--model.extra-supervision", "none"),
+        "scale-max-none": ("camvid-scale", "--model.fusion", "max", "--model.extra-supervision", "none"),
+    },
+    "attentions": {
+        "dual-pam": (*_DUAL, "--model.no-channel"),
+        "dual-cam": (*_DUAL, "--model.no-position"),
+        "dual-neither": (*_DUAL, "--model.no-position", "--model.no-channel"),
+    },
+    "projections": {"dual-projections": (*_DUAL, "--model.form", "paper", "--model.projections")},
+    "classifier": {"scale-classifier": ("camvid-scale", "--model.extra-supervision", "scale_classifier")},
+    "scales": {
+        "scale-two": ("camvid-scale", "--model.scales", "1.0", "0.5"),
+        "scale-one": ("camvid-scale", "--model.scales", "1.0", "--model.extra-supervision", "none"),
+    },
 }
+RECIPES = {name: flags for part in PARTS.values() for name, flags in part.items()}
 FOLDS = {"even": "odd", "odd": "even"}
 SEEDS = (0, 1, 2)
 CHECKPOINTS = 4
@@ -60,8 +86,13 @@ class Training:
 
 
 def trainings() -> Iterator[Training]:
-    """All runs in order."""
-    return (Training(recipe, fold, seed) for recipe in RECIPES for fold in FOLDS for seed in SEEDS)
+    """All runs in order: within a part fold after fold and seed after seed, so that what is there can be paired."""
+    return (
+        Training(recipe, fold, seed)
+        for part in PARTS.values()
+        for fold, seed in product(FOLDS, SEEDS)
+        for recipe in part
+    )
 
 
 def finished(runs: Path) -> list[Path]:
@@ -70,12 +101,32 @@ def finished(runs: Path) -> list[Path]:
     return [run for run, file in tables.items() if file.exists() and read_table(file)["step"].nunique() == CHECKPOINTS]
 
 
-def train(data: str, runs: Path = RUNS) -> None:
-    """Train what is missing."""
-    done = finished(runs)
-    for one in trainings():
-        if runs / one.name not in done:
-            _run(one.command(data, runs))
+def stored(out: Path = STORED) -> set[str]:
+    """The names of the runs whose tables are kept already."""
+    return set(read_table(out / "metrics.parquet")["checkpoint"]) if (out / "metrics.parquet").exists() else set()
+
+
+def train(data: str, runs: Path = RUNS, again: bool = False, limit: int | None = None) -> None:
+    """Train what is missing.
+
+    Args:
+        data: NAME[:PATH] of CamVid.
+        runs: Where the run directories go.
+        again: Train also what has its tables in data/reproduction, for its weights.
+        limit: Stop after so many trainings.
+    """
+    done = {run.name for run in finished(runs)} | (set() if again else stored())
+    for one in islice((one for one in trainings() if one.name not in done), limit):
+        print(f"training {one.name}", flush=True)
+        _run(one.command(data, runs))
+        score(data, runs / one.name)
+
+
+def score(data: str, run: Path) -> None:
+    """Keep intersections and unions of the last checkpoint by block: ``scores.parquet``, for intervals over blocks."""
+    checkpoint = open_checkpoint(run)
+    table = block_scores(checkpoint, held_out(checkpoint, data, "blocks"))
+    write_table(table, run / "scores.parquet", {"command": command_line(), "checkpoint": checkpoint.provenance})
 
 
 def claims(data: str, runs: Path = RUNS, out: Path = RUNS / "claims") -> None:
