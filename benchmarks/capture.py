@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 import torchvision
+from measuring import cpu_name
 from torch import Tensor, nn
 from torchvision.models.segmentation import fcn_resnet50
 
@@ -125,13 +124,6 @@ def quartiles(seconds: list[float], plain: list[float]) -> tuple[float, float, f
     """Quartiles of the ratios, pair by pair."""
     low, median, high = statistics.quantiles([s / p for s, p in zip(seconds, plain, strict=True)], n=4)
     return low, median, high
-
-
-def cpu_name() -> str:
-    """The processor's name, as Linux gives it, or what Python knows."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.processor())
 
 
 if __name__ == "__main__":
