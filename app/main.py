@@ -1,7 +1,7 @@
 """The dashboard's pages; ``python app`` starts it. Pages lay out; ``analysis`` computes."""
 
 import streamlit as st
-from dashboard import address
+from dashboard import address, early
 
 st.set_page_config(page_title="Attention analysis", layout="wide")
 page = st.navigation(
@@ -19,4 +19,5 @@ page = st.navigation(
     position="top",
 )
 address.adopt(page.url_path)
-page.run()
+with early.while_importing(page.title):
+    page.run()

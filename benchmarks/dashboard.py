@@ -27,7 +27,8 @@ from dashboard.serving import serving
 
 #: Milliseconds that the median should stay below.
 GOALS = {
-    "start to first picture": 5000,
+    "start to photograph": 5000,
+    "start to prediction": 10000,
     "page switch": 500,
     "click to attention row, 427 x 640": 300,
     "click to attention row, 1024 x 2048": 300,
@@ -44,7 +45,8 @@ def main() -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         context = browser.new_context(viewport={"width": 1400, "height": 1000})
-        waits["start to first picture"] = [_start(context.new_page()) for _ in range(4)][1:]  # the first warms the disk
+        starts = [_start(context.new_page()) for _ in range(4)][1:]  # the first warms the disk
+        waits["start to photograph"], waits["start to prediction"] = map(list, zip(*starts, strict=True))
         with serving(Path.cwd()) as server:
             url = server.url
             page = context.new_page()
@@ -68,15 +70,17 @@ _CHANGED = f'before => (document.querySelector("{_ROW}")?.getAttribute("src") ??
 _DUAL, _SCALE = "checkpoint=data/demo/camvid-dual", "checkpoint=data/demo/camvid-scale"
 
 
-def _start(page: Page) -> float:
-    """From the command to the first picture of the first page."""
+def _start(page: Page) -> tuple[float, float]:
+    """From the command to the photograph of the first page, and to what the model makes of it."""
     begun = time.perf_counter()
     with serving(Path.cwd()) as server:
         page.goto(f"{server.url}/?{_SCALE}&photo=china")
-        page.locator(PICTURE).first.wait_for(timeout=PATIENCE)
-        waited = time.perf_counter() - begun
+        page.locator(f"{PICTURE}[alt^='Photograph']").first.wait_for(timeout=PATIENCE)
+        photograph = time.perf_counter() - begun
+        page.locator(f"{PICTURE}[alt^='Prediction']").first.wait_for(timeout=PATIENCE)
+        prediction = time.perf_counter() - begun
         page.close()
-    return waited
+    return photograph, prediction
 
 
 def _switches(page: Page, url: str) -> Iterator[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from io import BytesIO
@@ -18,6 +19,10 @@ from analysis.errors import AnalysisError, closest
 MAX_BYTES = 50 << 20  # of an upload, as the server's maxUploadSize
 UPLOADED = ("JPEG", "PNG", "WEBP")
 MAX_PIXELS = 2048 * 1024  # a prediction holds a float32 a class and pixel
+#: Checkpoints of which the first that is there is opened where nothing else is asked for.
+FIRST = ("data/demo/camvid-scale", "data/demo/shapes-dual", "data/demo/shapes-scale")
+#: Where data sets are looked for; below the project's folder, and beside it.
+PLACES = {"camvid": ("data/camvid", "../shared/camvid"), "voc": ("data/voc", "../shared/voc_sample")}
 #: Photographs that lie in the wheels of scikit-learn and scikit-image, so that none is downloaded.
 BUNDLED = {
     "china": ("sklearn", "datasets/images/china.jpg"),
@@ -58,6 +63,23 @@ class Photograph:
 
 _CODE = ("from pathlib import Path", "from analysis.datasets import read_image", "from analysis.datasets import Sample")
 _READ = 'sample = Sample(path.stem, read_image(path), None, "", "", None, frozenset())'
+
+
+def datasets() -> list[str]:
+    """NAME[:PATH] of the data sets that are there."""
+    places = [f"{name}:{place}" for name, places in PLACES.items() for place in places if Path(place).is_dir()]
+    return ["shapes", *places]
+
+
+def suitable(trained_on: str) -> dict[str, str]:
+    """What the address says of the first photograph: the data set trained on, where it is there, else a bundled one."""
+    spec = next((spec for spec in datasets() if spec.partition(":")[0] == trained_on), None)
+    return {"photo": "china"} if spec is None else {"data": spec}
+
+
+def first_split(names: Sequence[str]) -> str:
+    """The split that is opened where none is asked for."""
+    return "val" if "val" in names else names[0]
 
 
 def bundled(name: str) -> Photograph:

@@ -13,14 +13,11 @@ from analysis.models import ScaleSpec, Spec
 from dashboard import address, photographs
 from dashboard.allowed import inside, inside_item, inside_spec, is_inside
 from dashboard.opened import key_of, opened_checkpoint, opened_dataset, opened_in_form
-from dashboard.photographs import BUNDLED, Photograph
+from dashboard.photographs import BUNDLED, FIRST, Photograph
 from dashboard.shown import plain
 
 FOLDERS = ("data/demo", "runs")
 FETCHED = "data/checkpoints"
-FIRST = ("data/demo/camvid-scale", "data/demo/shapes-dual", "data/demo/shapes-scale")
-#: Where data sets are looked for; below the project's folder, and beside it.
-PLACES = {"camvid": ("data/camvid", "../shared/camvid"), "voc": ("data/voc", "../shared/voc_sample")}
 SOURCES = ("data set", "bundled", "upload")
 THIS = "this with "  # another form of the same weights
 
@@ -80,7 +77,7 @@ def choose_photograph(checkpoint: Checkpoint) -> Photograph | None:
     """
     asked = address.current()
     if not (asked.data or asked.photo or asked.upload):
-        address.publish(**_suitable(checkpoint))
+        address.publish(**photographs.suitable(trained_on(checkpoint)))
         asked = address.current()
     first = "upload" if asked.upload else "bundled" if asked.photo else "data set"
     key = _seeded("source", first, checkpoint)
@@ -130,29 +127,17 @@ def _forget_other_data(checkpoint: Checkpoint) -> None:
         address.publish(data="", split="", image="", pixel="")
 
 
-def _suitable(checkpoint: Checkpoint) -> dict[str, str]:
-    """An image of the data set that the checkpoint was trained on, where that is there, else a bundled photograph."""
-    name = trained_on(checkpoint)
-    spec = next((spec for spec in _datasets() if spec.partition(":")[0] == name), None)
-    return {"photo": "china"} if spec is None else {"data": spec}
-
-
-def _datasets() -> list[str]:
-    places = [f"{name}:{place}" for name, places in PLACES.items() for place in places if Path(place).is_dir()]
-    return ["shapes", *places]
-
-
 def choose_spec(checkpoint: Checkpoint) -> str:
     """Pick a data set, or type NAME[:PATH]; first that of the address, or one that suits the checkpoint."""
-    known = _datasets()
-    wanted = address.current().data or _suitable(checkpoint).get("data", known[0])
+    known = photographs.datasets()
+    wanted = address.current().data or photographs.suitable(trained_on(checkpoint)).get("data", known[0])
     return _pick_or_type("Data set", f"data {trained_on(checkpoint)}", known, wanted, "NAME[:PATH]")
 
 
 def _from_dataset(checkpoint: Checkpoint) -> Photograph:
     asked, spec = address.current(), choose_spec(checkpoint)
     names = splits(inside_spec(spec))
-    split = asked.split if spec == asked.data and asked.split in names else "val" if "val" in names else names[0]
+    split = asked.split if spec == asked.data and asked.split in names else photographs.first_split(names)
     split = st.sidebar.selectbox("Split", names, key=address.seeded(f"split of {spec}", split))
     images = [item.name for item in opened_dataset(spec, split).items]
     first = images[0]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.claims import CLAIMS
+from analysis.claims.words import MEANING, counted, find_claim
 
-CLAIMS_PAGE = """
+CLAIMS_PAGE = f"""
 Every sentence of the two papers that can be tested, with an effect, its 95 % interval and a control that must come out
-null. *Supported* and *contradicted*: the interval lies beyond the smallest effect that matters; *negligible*: within
-it; *mixed*: classes, or observation and intervention, disagree, or a rival explanation is not excluded; *undecided*:
-too few data for this effect; *control failed*: the measure finds it also where it cannot be."""
+null. {"; ".join(f"*{verdict.capitalize()}*: {meaning}" for verdict, meaning in MEANING.items())}."""
 
 RUN = """
 Test the claims on the checkpoint of the sidebar. It takes minutes for a small model, hours for a large one, and goes on
@@ -28,11 +26,10 @@ PAGES = {
 
 def claims_caption(rows: pd.DataFrame) -> str:
     """How many rows have which verdict."""
-    counts = rows["verdict"].value_counts()
-    return f"{len(rows)} rows: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}."
+    return f"{len(rows)} rows: {counted(rows)}."
 
 
 def sentence_of(claim: str) -> tuple[str, str, str]:
     """Sentence, source and study of a claim, also of one of its further measures."""
-    found = next((one for one in CLAIMS if one.name == claim.partition(":")[0]), None)
+    found = find_claim(claim)
     return (found.sentence, found.source, found.study) if found else (claim, "", "")
