@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.datasets.connected import connected_regions
 from analysis.datasets.images import IGNORED, read_ids, read_image, read_mask
 from analysis.errors import AnalysisError, closest
 
@@ -137,14 +138,10 @@ def read_instances(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 def connected_objects(label: np.ndarray, things: frozenset[int]) -> Objects:
     """8-connected regions of equal thing class in ``label`` ``[H, W]``, numbered in raster order."""
-    from skimage import measure
-
-    # One call for all classes: regions of different value never join. 0 is the background, hence the shift by one.
-    shifted = np.where(np.isin(label, list(things)), label.astype(np.int32) + 1, 0)
-    regions = np.asarray(measure.label(shifted, background=0, connectivity=2), dtype=np.int32)
-    _, first = np.unique(regions.ravel(), return_index=True)
-    classes = label.ravel()[first].astype(np.int64)
-    return Objects(regions, classes[regions.ravel()[first] > 0])
+    region, lengths, values = connected_regions(label)
+    inside = np.isin(values, list(things))
+    numbers = np.where(inside, inside.cumsum(), 0).astype(np.int32)
+    return Objects(numbers[region].repeat(lengths).reshape(label.shape), values[inside].astype(np.int64))
 
 
 def objects_of_instances(label: np.ndarray, instances: np.ndarray, things: frozenset[int]) -> Objects:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from skimage import measure
 
 from analysis.datasets import NAMES, open_dataset, splits
 from analysis.datasets.sample import Sample, connected_objects, objects_of_instances
@@ -44,6 +45,13 @@ def test_connected_objects_are_those_of_a_flood_fill(label: np.ndarray) -> None:
     assert list(zip(objects.classes.tolist(), pixels, strict=True)) == flood(label, things)
     assert objects.map.dtype == np.int32 and objects.classes.dtype == np.int64
     assert int(objects.map.max(initial=0)) == len(objects)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 20])
+def test_connected_objects_are_those_of_scikit_image(classes: int) -> None:
+    label = np.random.default_rng(classes).integers(0, classes, (211, 307)).astype(np.uint8)
+    found = measure.label(label + 1, background=0, connectivity=2)
+    assert np.array_equal(connected_objects(label, frozenset(range(classes))).map, found)
 
 
 @given(SMALL_LABELS, st.randoms(use_true_random=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -57,6 +58,17 @@ def test_values_are_captums(n_scales: int) -> None:
         game = ShapleyValues(lambda coalition, k=k: worth(maps, objects, k, coalition[0]))
         theirs = game.attribute(torch.ones(1, n_scales))
         assert torch.allclose(values[:, k], theirs[0].double(), atol=2e-5)
+
+
+def test_an_object_of_many_pixels_is_worth_what_the_definition_says() -> None:
+    few, _ = seen_and_objects(1)
+    numbers = 1 + (np.arange(90 * 120).reshape(90, 120) % 7 == 0).astype(np.int32)
+    maps, objects = replace(few, size=(90, 120)), Objects(numbers, np.array([2, 4]))
+    values = coalition_values(maps, objects)
+    for coalition in range(8):
+        players = torch.tensor([coalition >> s & 1 for s in range(3)])
+        for k in range(2):
+            assert torch.allclose(values[coalition, k], worth(maps, objects, k, players).double(), atol=1e-5)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 4))

@@ -1,7 +1,7 @@
 """Regions of a label map, and means of maps over them: inside, interior, ring, and the placebo. No model here.
 
-Pixels of a region are kept as runs, stretches of a row, and maps are summed along rows once: then the sum of a map over
-a region, also moved sideways, is a difference a run, whatever the region's area.
+Pixels of a region are kept as runs, stretches of a row. For regions moved sideways maps are summed along rows once: then
+the sum of a map over a region is a difference a run, whatever the region's area.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from analysis.datasets.connected import run_starts
 from analysis.datasets.sample import Objects, Sample, connected_objects, joined
 from analysis.measures import IGNORE
 
@@ -42,15 +43,11 @@ class Runs:
         chosen = np.arange(counts.sum()) + np.repeat(self.first[regions] - first, counts)
         return Runs(self.y[chosen] - top, self.start[chosen], self.stop[chosen], first)
 
-    def sums(self, maps: np.ndarray, shift: np.ndarray | None = None) -> np.ndarray:
-        """Sums of ``maps [C, H, W]`` over each region moved by ``shift [n, D]`` columns: ``[C, n, D]``.
-
-        D = 1 where nothing is moved.
-        """
+    def sums(self, maps: np.ndarray, shift: np.ndarray) -> np.ndarray:
+        """Sums of ``maps [C, H, W]`` over each region moved by ``shift [n, D]`` columns: ``[C, n, D]``."""
         along = np.zeros((*maps.shape[:-1], maps.shape[-1] + 1))
         np.cumsum(maps, axis=-1, out=along[..., 1:])
-        moved = np.zeros((len(self.y), 1), int) if shift is None else shift.repeat(self.counts, axis=0)
-        moved += (self.y * along.shape[-1])[:, None]
+        moved = shift.repeat(self.counts, axis=0) + (self.y * along.shape[-1])[:, None]
         flat = along.reshape(len(maps), -1)
         ends, starts = (flat.take(x[:, None] + moved, axis=1) for x in (self.stop, self.start))
         return np.add.reduceat(ends - starts, self.first, axis=1)
@@ -92,23 +89,24 @@ class Regions:
         return np.stack(sums, axis=1) / self.area[:, None]
 
     def means(self, maps: np.ndarray) -> np.ndarray:
-        """Means of ``maps [C, H, W]`` over each region, ``[n, C]``."""
-        return self.runs.sums(maps)[..., 0].T / self.area[:, None]
+        """Means of ``maps [C, H, W]`` over each region, ``[n, C]``: of float64 sums, run by run."""
+        starts = run_starts(self.map)
+        number = self.map.ravel()[starts]
+        of_runs = (np.add.reduceat(values.ravel(), starts, dtype=float) for values in maps)
+        sums = [np.bincount(number, one, len(self) + 1)[1:] for one in of_runs]
+        return np.stack(sums, axis=1) / self.area[:, None]
 
 
 def regions_of(sample: Sample, label: np.ndarray) -> Regions:
     """Things and stuff of a sample; pixels of a thing class that are in no object are in no region."""
-    stuff = frozenset(np.flatnonzero(np.bincount(label.ravel())).tolist()) - sample.things - {IGNORE}
+    stuff = frozenset(range(int(label.max()) + 1)) - sample.things - {IGNORE}
     both = joined(sample.objects, connected_objects(label, stuff))
     return Regions(both.map, both.classes, np.arange(len(both)) < len(sample.objects), _runs(both))
 
 
 def _runs(objects: Objects) -> Runs:
     width, flat = objects.map.shape[1], objects.map.ravel()
-    new = np.ones(flat.shape, bool)
-    new[1:] = flat[1:] != flat[:-1]
-    new[::width] = True
-    start = np.flatnonzero(new)
+    start = run_starts(objects.map)
     length, number = np.diff(start, append=flat.size), flat[start]
     order = np.argsort(number, kind="stable")[np.count_nonzero(number == 0) :]
     y, x = np.divmod(start[order], width)
