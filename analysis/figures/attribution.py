@@ -11,8 +11,29 @@ from matplotlib.figure import Figure
 
 from analysis.figures.overlay import grey, outlined
 from analysis.figures.style import CATEGORIES, DIVERGING, SEQUENTIAL, axes_for, inches
+from analysis.views import branch_labels
 
 PANEL, COLUMNS = 2.9, 4  # inches, longer side of each map; panels in a row
+_TITLES = {
+    "integrated_gradients": "integrated gradients",
+    "position row": "position attention, row",
+    "position column": "position attention, column",
+}
+
+
+def map_title(name: str) -> str:
+    """What people call a map of the study attribution; branches by their input scale.
+
+    >>> map_title("grad_cam scale.scores.x75")
+    'Grad-CAM, 0.75x branch'
+    """
+    kind, _, rest = name.partition(" ")
+    branch = rest.rpartition(".")[2]
+    if branch[:1] == "x" and branch[1:].isdecimal():
+        rest = branch_labels((int(branch[1:]) / 100,))[0]
+    if kind == "weights":
+        return f"weight of the {rest}"
+    return f"Grad-CAM, {rest}" if kind == "grad_cam" else _TITLES.get(name, name)
 
 
 def attribution_maps(
@@ -32,7 +53,7 @@ def attribution_maps(
     for ax, (name, values) in zip(panels, shown.items(), strict=False):
         ax.imshow(outlined(image, mask.astype(int)) if values is None else outline)
         ax.set(xticks=[], yticks=[])
-        ax.set_title(name, fontsize="small")
+        ax.set_title(map_title(name), fontsize="small")
         if values is not None:
             _over(ax, values, image.shape, cell)
     for ax in panels[len(shown) :]:
@@ -57,7 +78,7 @@ def score_curves(curves: pd.DataFrame) -> Figure:
     panels = figure.subplots(1, 2, sharey=True)
     for ax, kind in zip(panels, ("deletion", "insertion"), strict=True):
         for name, colour, mine in _by_map(curves[curves["curve"] == kind]):
-            ax.plot(mine["share"], mine["score"], color=colour, marker=".", label=name)
+            ax.plot(mine["share"], mine["score"], color=colour, marker=".", label=map_title(name))
         ax.set(xlabel=f"share of cells {'taken away' if kind == 'deletion' else 'put in'}", title=kind)
         ax.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("score (logit)")
@@ -69,7 +90,7 @@ def survival(randomised: pd.DataFrame, threshold: float, ax: Axes | None = None)
     """How alike a map stays while weights are re-drawn from the output down; above ``threshold`` at 1 it survives."""
     figure, ax = axes_for(ax, 7.5, 3.2)
     for name, colour, mine in _by_map(randomised):
-        ax.plot(mine["share"], mine["similarity"], color=colour, marker=".", label=name)
+        ax.plot(mine["share"], mine["similarity"], color=colour, marker=".", label=map_title(name))
     ax.axhline(threshold, color="0.5", linestyle="--", linewidth=1, label="survives above")
     ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     ax.set(xlabel="share of modules re-drawn, from the output down", ylabel="rank correlation\nwith the map")

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 
 from analysis.errors import AnalysisError
 from analysis.figures.attention import class_mass
-from analysis.figures.attribution import attribution_maps, score_curves, survival
+from analysis.figures.attribution import attribution_maps, map_title, score_curves, survival
 from analysis.figures.channels import channel_steps, correlation_matrix, group_maps
 from analysis.figures.difference import difference_maps, difference_overlay
 from analysis.figures.maps import object_scatter
@@ -97,6 +97,20 @@ def test_every_attribution_has_a_panel_and_signs_have_two_colours() -> None:
     assert shown[1].images[1].get_clim() == (0, 5) and shown[2].images[1].get_clim() == (-2, 2)
     assert shown[1].images[1].get_extent() == [-0.5, 29.5, 23.5, -0.5]  # the last row of cells is cut
     assert shown[1].get_ylim() == (19.5, -0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("weights x100", "weight of the 1.0x branch"),
+        ("grad_cam scale.scores.x75", "Grad-CAM, 0.75x branch"),
+        ("grad_cam fused", "Grad-CAM, fused"),
+        ("position row", "position attention, row"),
+        ("occlusion", "occlusion"),
+    ],
+)
+def test_maps_are_named_by_the_input_scale(name: str, title: str) -> None:
+    assert map_title(name) == map_title(title) == title
 
 
 def test_curves_and_what_survives_have_a_line_a_map() -> None:

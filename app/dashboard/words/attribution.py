@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.datasets.sample import Objects
+from analysis.figures.attribution import map_title
 from analysis.studies.attribution.regions import Region
-from analysis.views import branch_labels
 
 ATTRIBUTION = """
 Attention says how much of something is used; an attribution says what a score depends on. The score is the mean logit
@@ -35,29 +35,15 @@ RANDOMISED = """
 The weights are shuffled, module by module from the output down. A map that hardly changes does not depend on what the
 model has learnt and explains nothing *(Adebayo et al., NeurIPS 2018)*."""
 
-_METHODS = {"integrated_gradients": "integrated gradients", "occlusion": "occlusion"}
-_POSITION = {"position row": "position attention, row", "position column": "position attention, column"}
-
-
-def title(name: str) -> str:
-    """What people call a map; branches by their input scale."""
-    kind, _, rest = name.partition(" ")
-    branch = rest.rpartition(".")[2]
-    if branch[:1] == "x" and branch[1:].isdecimal():
-        rest = branch_labels((int(branch[1:]) / 100,))[0]
-    if kind == "weights":
-        return f"weight of the {rest}"
-    return f"Grad-CAM, {rest}" if kind == "grad_cam" else (_METHODS | _POSITION).get(name, name)
-
 
 def titled(maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Maps by what people call them."""
-    return {title(name): values for name, values in maps.items()}
+    return {map_title(name): values for name, values in maps.items()}
 
 
 def titled_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """The same of a table's column ``map``."""
-    return rows.assign(map=[title(name) for name in rows["map"]])
+    return rows.assign(map=[map_title(name) for name in rows["map"]])
 
 
 def texts(objects: Objects, classes: Sequence[str]) -> list[str]:
