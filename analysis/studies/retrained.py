@@ -1,42 +1,148 @@
 """What a field of the recipe is worth: mIoU of trainings that differ in it alone, seeds and folds paired.
 
-    differences(metrics, scores)        a row for every pair of recipes that differ in one field
+    differences(metrics)            a row for every two recipes that differ in one field
+    differences(metrics, scores)    intervals over blocks too, for the runs whose scores are there
 
-For each seed the mIoU of the one less that of the other, mean of the folds that both were measured on. Where intersections
-and unions are there by block (:func:`block_scores`), the interval is over blocks and seeds (:func:`~analysis.statistics.
-estimate`); otherwise it is over seeds alone (a paired t-interval), for these photographs.
+Of a seed, the mIoU of the one less that of the other, averaged over the folds that both were measured on. From tables
+``metrics`` alone the interval is Student's over seeds: it speaks of these photographs. With intersections and unions by
+block (:func:`block_scores`) it is over blocks and seeds (:func:`analysis.statistics.estimate`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import reduce
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from analysis.checkpoints import Checkpoint
 from analysis.datasets.sample import Dataset, Sample
-from analysis.models import predict
-from analysis.studies.miou import INTERSECTION, UNION, confusion_rows
+from analysis.errors import AnalysisError
+from analysis.models import Model, predict
+from analysis.statistics import MIN_SEEDS, Estimate, judge
+from analysis.studies.miou import INTERSECTION, UNION, confusion_rows, difference
+from analysis.studies.pairing import PAIR, crossed, family, recipe_fields
 from analysis.studies.study import Rows, run
+from analysis.training.recipe import find_recipe
+
+POINTS = 0.5  # the smallest difference of mIoU that matters
+_COLUMNS = ["recipe", "field", "value", "baseline", "effect", "low", "high", "smallest_effect", "detectable"]
 
 
+@dataclass(frozen=True)
 class _Scores:
-    """Intersection and union of every class, a row an image."""
+    """The study: intersection and union of every class, a row an image."""
 
-    name = "scores"
-
-    def __init__(self, checkpoint: Checkpoint, classes: tuple[str, ...]) -> None:
-        self.model, self.classes = checkpoint.model, classes
+    model: Model
+    classes: tuple[str, ...]
+    name: str = "scores"
 
     def rows(self, sample: Sample) -> Rows:
         if sample.label is None:
-            return {}
+            raise AnalysisError(f"{sample.name} has no label, and IoU needs one; choose a labelled split")
         prediction = predict(self.model, sample.image).argmax(dim=0).cpu().numpy()
-        return {"scores": pd.DataFrame([confusion_rows(prediction, np.asarray(sample.label), self.classes)])}
+        return {"scores": pd.DataFrame([confusion_rows(prediction, sample.label, self.classes)])}
 
 
 def block_scores(checkpoint: Checkpoint, dataset: Dataset) -> pd.DataFrame:
-    """Pixels in ``intersection_<class>`` and ``union_<class>`` of every block, with the columns of DESIGN 5."""
-    table = run(_Scores(checkpoint, dataset.classes), checkpoint, dataset)["scores"]
+    """Pixels in ``intersection_<class>`` and ``union_<class>``, a row a block, with the columns that tables join by."""
+    table = run(_Scores(checkpoint.model, dataset.classes), checkpoint, dataset)["scores"]
     counts = [name for name in table.columns if name.startswith((INTERSECTION, UNION))]
-    keys = [name for name in ("checkpoint", "recipe", "seed", "dataset", "split", "block") if name in table.columns]
+    keys = ["checkpoint", "recipe", *PAIR, "block"]
     return table.groupby(keys, sort=False, as_index=False)[counts].sum()
+
+
+def last_scores(metrics: pd.DataFrame) -> pd.DataFrame:
+    """``miou`` (0..1) of each training's last checkpoint, by ``recipe`` (without folds), seed, dataset and split.
+
+    AnalysisError: two trainings of one recipe, seed and split.
+    """
+    last = metrics["step"] == metrics.groupby(["checkpoint", "recipe", *PAIR])["step"].transform("max")
+    rows = metrics[last & (metrics["size_bin"] == "all")]
+    rows = rows.assign(recipe=rows["recipe"].map(family))
+    runs = rows.groupby(["recipe", *PAIR, "checkpoint"], sort=False, as_index=False)["iou"].mean()
+    if (twice := runs.duplicated(["recipe", *PAIR])).any():
+        again = runs[twice].iloc[0]
+        raise AnalysisError(f"{again.recipe}: two trainings of seed {again.seed} on {again.split}; give each once")
+    return runs.rename(columns={"iou": "miou"}).drop(columns="checkpoint")
+
+
+def differences(metrics: pd.DataFrame, scores: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Every two recipes of ``metrics`` that differ in one field: ``value`` less ``baseline``, in points of mIoU.
+
+    ``value`` is what the recipe has of itself where one of both is that. ``detectable`` is the smallest true difference
+    that four of five such comparisons would tell from 0; it and the interval are missing below three common seeds.
+    ``verdict`` is against ``smallest_effect``, without correction for the number of rows. ``n_blocks`` is 0 where the
+    interval is over seeds alone. ``scores``: the tables of :func:`block_scores`, one below the other.
+    """
+    runs = last_scores(metrics)
+    blocks = None if scores is None else scores.assign(recipe=scores["recipe"].map(family))
+    rows = [_row(runs, blocks, *pair) for pair in _one_field_apart(list(runs["recipe"].unique()))]
+    return pd.DataFrame(rows, columns=[*_COLUMNS, "verdict", "n_seeds", "n_blocks", "splits"])
+
+
+def _one_field_apart(recipes: list[str]) -> Iterator[tuple[str, str, str]]:
+    """Two recipes and the field that sets them apart, the recipe's own value first."""
+    for one, other in combinations(recipes, 2):
+        (name, a), (other_name, b) = recipe_fields(one), recipe_fields(other)
+        apart = [field for field in a.keys() | b.keys() if a.get(field) != b.get(field)]
+        if name == other_name and len(apart) == 1:
+            yield (other, one, apart[0]) if apart[0] in a and apart[0] not in b else (one, other, apart[0])
+
+
+def _row(runs: pd.DataFrame, blocks: pd.DataFrame | None, one: str, other: str, field: str) -> dict[str, object]:
+    found, splits = _estimate(runs, blocks, one, other)
+    has_interval = not np.isnan(found.se)
+    return {
+        "recipe": family(one, field),
+        "field": field.removeprefix("model."),
+        "value": _value(one, field),
+        "baseline": _value(other, field),
+        "effect": found.effect,
+        "low": found.low,
+        "high": found.high,
+        "smallest_effect": POINTS,
+        "detectable": found.detectable() if has_interval else np.nan,
+        "verdict": judge(found, POINTS)[0] if has_interval else "not applicable",
+        "n_seeds": found.n_seeds,
+        "n_blocks": found.n_blocks,
+        "splits": ", ".join(splits),
+    }
+
+
+def _value(recipe: str, field: str) -> str:
+    name, changed = recipe_fields(recipe)
+    return changed.get(field) or str(reduce(getattr, field.split("."), find_recipe(name)))
+
+
+def _estimate(runs: pd.DataFrame, blocks: pd.DataFrame | None, one: str, other: str) -> tuple[Estimate, list[str]]:
+    """Over blocks and seeds where both recipes have as many scored runs as there are pairs, else over seeds."""
+    sides = [runs[runs["recipe"] == recipe].set_index(PAIR)["miou"] for recipe in (one, other)]
+    common = (100 * (sides[0] - sides[1])).dropna().rename("difference").reset_index()
+    if common.empty:
+        return _none(), []
+    pairs, _ = crossed(common)
+    splits = sorted(pairs["split"].unique())
+    if blocks is not None:
+        mine = blocks[blocks["recipe"].isin([one, other])].merge(pairs[PAIR], on=PAIR)
+        if mine.groupby(["recipe", *PAIR]).ngroups == 2 * len(pairs):
+            return difference(mine, "recipe", one, other), splits
+    return _over_seeds(pairs.groupby("seed")["difference"].mean().to_numpy()), splits
+
+
+def _over_seeds(values: np.ndarray) -> Estimate:
+    """Student's interval of the mean of paired differences, one a seed."""
+    n = len(values)
+    if n < MIN_SEEDS:
+        return Estimate(float(values.mean()), np.nan, np.nan, np.nan, n - 1, n, 0, n)
+    se = float(values.std(ddof=1) / np.sqrt(n))
+    low, high = values.mean() + np.array([-1, 1]) * stats.t.ppf(0.975, n - 1) * se
+    return Estimate(float(values.mean()), float(low), float(high), se, n - 1, n, 0, n)
+
+
+def _none() -> Estimate:
+    return Estimate(np.nan, np.nan, np.nan, np.nan, 0, 0, 0, 0)
