@@ -135,4 +135,6 @@ def test_the_stored_trainings_have_differences() -> None:
     found = differences(stored)
     for _, row in found.query("field == 'extra_supervision' or field == 'form'").iterrows():
         assert row["n_seeds"] >= 3 and row["low"] < row["effect"] < row["high"]
-    assert {("extra_supervision", "per_scale"), ("form", "released")} <= set(zip(found["field"], found["value"]))
+    assert {("extra_supervision", "per_scale"), ("form", "released")} <= set(
+        zip(found["field"], found["value"], strict=True)
+    )
