@@ -1,15 +1,15 @@
-"""Train what the claims and notebook 09 compare, test the claims, keep the tables: what data/reproduction holds, and how.
+"""Train what the claims and notebook 09 compare, test the claims, keep the tables: what data/reproduction holds.
 
     python benchmarks/reproduce.py train  --data camvid:../shared/camvid      # a quarter of an hour a run and core
     python benchmarks/reproduce.py claims --data camvid:../shared/camvid
     python benchmarks/reproduce.py store
     python benchmarks/reproduce.py status
 
-Each recipe of :data:`PARTS` on both block folds of CamVid with three seeds, in runs/reproduction, one after another; what
-differs between two recipes is one field, and a seed means the same start, order and crops in each. Each command goes on
-where it was killed, and ``train`` leaves out what is in data/reproduction already. ``claims`` takes the runs whose weights
-are there; ``store`` adds histories, metrics and scores of finished runs to the stored ones, and the claims if they were
-tested anew; no weights. `none` with its loss times 1 + S is not among the recipes: with AdamW it is the same training.
+Each recipe of :data:`PARTS` on both block folds of CamVid with three seeds, in runs/reproduction; what differs between
+two recipes is one field, and a seed means the same start, order and crops in each. Each command goes on where it was
+killed, and ``train`` leaves out what is in data/reproduction already. ``claims`` takes the runs whose weights are there;
+``store`` adds the tables of finished runs to the stored ones, and the claims where they were tested anew; no weights.
+`none` with its loss times 1 + S is not among the recipes: with AdamW it is the same training.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -109,7 +111,14 @@ def stored(out: Path = STORED) -> set[str]:
     return set(read_table(out / "metrics.parquet")["checkpoint"]) if (out / "metrics.parquet").exists() else set()
 
 
-def train(data: str, runs: Path = RUNS, again: bool = False, limit: int | None = None) -> None:
+def train(
+    data: str,
+    runs: Path = RUNS,
+    again: bool = False,
+    limit: int | None = None,
+    at_once: int = 1,
+    device: str = "auto",
+) -> None:
     """Train what is missing.
 
     Args:
@@ -117,12 +126,20 @@ def train(data: str, runs: Path = RUNS, again: bool = False, limit: int | None =
         runs: Where the run directories go.
         again: Train also what has its tables in data/reproduction, for its weights.
         limit: Stop after so many trainings.
+        at_once: Trainings side by side; several of these small models fit on a GPU. On a CPU set OMP_NUM_THREADS too.
+        device: auto, cpu, cuda or cuda:N.
     """
     done = {run.name for run in finished(runs)} | (set() if again else stored())
-    for one in islice((one for one in trainings() if one.name not in done), limit):
-        print(f"training {one.name}", flush=True)
-        _run(one.command(data, runs))
-        score(data, runs / one.name)
+    left = list(islice((one for one in trainings() if one.name not in done), limit))
+    with ThreadPoolExecutor(at_once) as pool:  # each training is a process of its own
+        for name in pool.map(partial(_train, data, runs, device), left):
+            print(f"trained {name}", flush=True)
+
+
+def _train(data: str, runs: Path, device: str, one: Training) -> str:
+    _run([*one.command(data, runs), "--device", device])
+    score(data, runs / one.name)
+    return one.name
 
 
 def score(data: str, run: Path) -> None:
@@ -165,10 +182,8 @@ def _has(folder: Path, name: str) -> bool:
 def _beside(new: list[pd.DataFrame], kept: Path) -> pd.DataFrame:
     """The rows of the runs in ``new``, below those of other runs that are kept already."""
     names = {name for table in new for name in table["checkpoint"].unique()}
-    old = (
-        [table[~table["checkpoint"].isin(names)] for table in [read_table(kept)] if len(table)] if kept.exists() else []
-    )
-    return pd.concat([*old, *new], ignore_index=True)
+    old = [read_table(kept).query("checkpoint not in @names")] if kept.exists() else []
+    return pd.concat([table for table in (*old, *new) if len(table)], ignore_index=True)
 
 
 def _progress(done: set[str]) -> pd.DataFrame:
@@ -185,10 +200,8 @@ def card(folder: Path) -> str:
     runs = last_scores(metrics).assign(miou=lambda rows: (100 * rows["miou"]).round(1))
     table = runs.pivot_table("miou", ["recipe", "seed"], "split").reset_index()
     parts = [_INTRODUCTION, _markdown(table.astype(object).where(table.notna(), ""))]
-    parts += [
-        _DIFFERENCES,
-        _markdown(pd.DataFrame(map(_difference_row, differences(metrics, scores).to_dict("records")))),
-    ]
+    compared = map(_difference_row, differences(metrics, scores).to_dict("records"))
+    parts += [_DIFFERENCES, _markdown(pd.DataFrame(compared))]
     parts += [_REST, _markdown(_progress(stored(folder)))]
     if _has(folder, "claims"):
         parts += _sections(read_table(folder / "claims.parquet"))
@@ -203,8 +216,8 @@ _INTRODUCTION = """# What our CamVid runs say
 
 This page and the tables beside it are what these commands leave: `history.parquet` (a row a training step),
 `metrics.parquet` (IoU per class, on the fold that was not trained on), `scores.parquet` (intersections and unions by
-block, of trainings since it is kept) and `claims.parquet` (a row for each claim, class and kind of evidence). Twenty-second
-stretches of video are the blocks; each training saw one half of them and is measured on the other.
+block, of the trainings since it is kept) and `claims.parquet` (a row for each claim, class and kind of evidence).
+Twenty-second stretches of video are the blocks; each training saw one half of them and is measured on the other.
 `analysis.claims.CLAIMS` has the sentences.
 
 ## mIoU in per cent, by the fold it is measured on
@@ -212,8 +225,8 @@ stretches of video are the blocks; each training saw one half of them and is mea
 _DIFFERENCES = """
 ## What one field of the recipe is worth
 
-Points of mIoU, seeds and folds paired (`analysis.studies.retrained`), with 95 % intervals: over seeds alone where no blocks
-are given. `found` is the smallest true difference that 4 of 5 such comparisons would tell from 0; what matters is 0.5.
+Points of mIoU, seeds and folds paired (`analysis.studies.retrained`), with 95 % intervals: over seeds alone where no
+blocks are counted. `found` is the smallest true difference that 4 of 5 such comparisons would tell from 0; 0.5 matters.
 """
 _REST = """
 ## How far the grid is trained
