@@ -7,8 +7,8 @@
 
 Each recipe of :data:`PARTS` on both block folds of CamVid with three seeds, in runs/reproduction; what differs between
 two recipes is one field, and a seed means the same start, order and crops in each. Each command goes on where it was
-killed, and ``train`` leaves out what is in data/reproduction already. ``claims`` takes the runs whose weights are there;
-``store`` adds the tables of finished runs to the stored ones, and the claims where they were tested anew; no weights.
+killed, and ``train`` leaves out what is in data/reproduction already. ``claims`` takes the runs whose weights are
+there; ``store`` adds the tables of finished runs to the stored ones, and claims that were tested anew; no weights.
 `none` with its loss times 1 + S is not among the recipes: with AdamW it is the same training.
 """
 
@@ -182,7 +182,7 @@ def _has(folder: Path, name: str) -> bool:
 def _beside(new: list[pd.DataFrame], kept: Path) -> pd.DataFrame:
     """The rows of the runs in ``new``, below those of other runs that are kept already."""
     names = {name for table in new for name in table["checkpoint"].unique()}
-    old = [read_table(kept).query("checkpoint not in @names")] if kept.exists() else []
+    old = [read_table(kept)[lambda table: ~table["checkpoint"].isin(names)]] if kept.exists() else []
     return pd.concat([table for table in (*old, *new) if len(table)], ignore_index=True)
 
 

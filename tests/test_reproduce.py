@@ -1,0 +1,66 @@
+"""The script behind data/reproduction: what it would train, and that tables are added to and never lost."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.store import read_table, write_table
+from analysis.training.recipe import find_recipe
+
+ROOT = Path(__file__).parents[1]
+REPRODUCE = runpy.run_path(str(ROOT / "benchmarks" / "reproduce.py"))
+STORED = ROOT / "data" / "reproduction"
+
+
+def test_every_training_is_once_in_the_grid_and_paired_ones_stand_together() -> None:
+    names = [one.name for one in REPRODUCE["trainings"]()]
+    assert len(names) == len(set(names)) == 6 * len(REPRODUCE["RECIPES"])
+    assert names.index("scale-average-per_scale-even-2") < names.index("scale-average-per_scale-odd-0")
+
+
+def test_recipes_differ_from_ones_that_exist() -> None:
+    for recipe, *flags in REPRODUCE["RECIPES"].values():
+        find_recipe(recipe)
+        assert all(flag.startswith("--model.") for flag in flags if flag.startswith("--"))
+
+
+def test_what_is_stored_is_not_trained_again() -> None:
+    assert {"scale-per_scale-even-0", "dual-paper-odd-2"} <= REPRODUCE["stored"](STORED)
+
+
+@pytest.fixture
+def finished_run(tmp_path: Path) -> Path:
+    """A run of the grid as training leaves it, its numbers those of a stored one."""
+    table = read_table(STORED / "metrics.parquet").query("checkpoint == 'scale-per_scale-even-0'")
+    recipe = table["recipe"].str.replace("camvid-scale", "camvid-scale model.fusion=max")
+    table = table.assign(checkpoint="scale-max-per_scale-even-0", recipe=recipe, iou=table["iou"] - 0.01)
+    write_table(table, tmp_path / "runs" / "scale-max-per_scale-even-0" / "metrics.parquet", {})
+    return tmp_path / "runs"
+
+
+def test_new_runs_are_kept_beside_the_stored_ones(tmp_path: Path, finished_run: Path) -> None:
+    before = read_table(STORED / "metrics.parquet")
+    for name in ("metrics", "history"):
+        write_table(read_table(STORED / f"{name}.parquet"), tmp_path / "kept" / f"{name}.parquet", {})
+    for _ in range(2):  # the second time nothing is added twice
+        REPRODUCE["store"](finished_run, tmp_path / "no-claims", tmp_path / "kept")
+    after = read_table(tmp_path / "kept" / "metrics.parquet")
+    assert set(after["checkpoint"]) == {*before["checkpoint"], "scale-max-per_scale-even-0"}
+    assert len(after) == len(before) + len(before.query("checkpoint == 'scale-per_scale-even-0'"))
+    pd.testing.assert_frame_equal(after.iloc[: len(before)].reset_index(drop=True), before, check_dtype=False)
+    page = (tmp_path / "kept" / "README.md").read_text()
+    assert "| scale-max-per_scale | 1 of 6 |" in page
+    assert "attention less max | +1.00 no interval |" in page
+
+
+def test_the_stored_page_is_what_the_tables_say() -> None:
+    assert (STORED / "README.md").read_text() == REPRODUCE["card"](STORED)
+
+
+def test_nothing_to_store_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no finished run"):
+        REPRODUCE["store"](tmp_path, tmp_path, tmp_path / "kept")
