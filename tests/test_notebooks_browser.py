@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 120_000
@@ -26,7 +26,7 @@ from analysis.widgets import {explorer}
 {explorer}(open_checkpoint({checkpoint!r}), open_dataset("shapes", "val"))
 """
 KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-PICTURE = ".jp-OutputArea img.jupyter-widgets"
+EXPLORERS = {"explore_scales": "shapes-scale", "explore_rows": "shapes-dual"}
 
 
 @contextmanager
@@ -69,76 +69,79 @@ def _answering(url: str, server: subprocess.Popen[bytes]) -> str:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A notebook with an explorer in each of its cells, both run."""
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("chromium is not installed; .ci/run installs it")
     folder = tmp_path_factory.mktemp("lab")
-    for explorer, name in (("explore_scales", "shapes-scale"), ("explore_rows", "shapes-dual")):
-        cell = new_code_cell(CELL.format(explorer=explorer, checkpoint=str(ROOT / "data" / "demo" / name)))
-        nbformat.write(new_notebook(cells=[cell], metadata=KERNEL), folder / f"{explorer}.ipynb")
+    demo = ROOT / "data" / "demo"
+    sources = [CELL.format(explorer=one, checkpoint=str(demo / name)) for one, name in EXPLORERS.items()]
+    nbformat.write(new_notebook(cells=[*map(new_code_cell, sources)], metadata=KERNEL), folder / "explorers.ipynb")
     with lab(folder) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        context = browser.new_context(base_url=url, viewport={"width": 1400, "height": 1400})
+        context = browser.new_context(base_url=url, viewport={"width": 1400, "height": 2400})
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
+        page.goto("/lab/tree/explorers.ipynb")
+        page.get_by_text("| Idle").wait_for()  # before, keys are not listened to
+        page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
+        for _ in EXPLORERS:
+            page.keyboard.press("Shift+Enter")
         yield page
         browser.close()
 
 
-def run(page: Page, explorer: str) -> None:
-    """Open the notebook and run its one cell."""
-    page.goto(f"/lab/tree/{explorer}.ipynb")
-    page.get_by_text("| Idle").wait_for()  # before, keys are not listened to
-    page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
-    page.keyboard.press("Control+Enter")
-    page.locator(PICTURE).first.wait_for()
+@pytest.fixture
+def scales(page: Page) -> Locator:
+    return explorer(page, 0)
 
 
-def source(page: Page, nth: int = 0) -> str:
-    return page.locator(PICTURE).nth(nth).get_attribute("src") or ""
+@pytest.fixture
+def rows(page: Page) -> Locator:
+    return explorer(page, 1)
 
 
-def changed(page: Page, before: str, nth: int = 0) -> None:
-    """Wait until a picture is another than before."""
-    page.wait_for_function(
-        "([selector, nth, before]) => document.querySelectorAll(selector)[nth]?.src !== before",
-        arg=[PICTURE, nth, before],
-    )
+def explorer(page: Page, cell: int) -> Locator:
+    """What stands below a cell, once there is a picture."""
+    output = page.locator(".jp-CodeCell").nth(cell).locator(".jp-OutputArea-output")
+    picture(output).wait_for()
+    return output
 
 
-def test_a_slider_moves_to_another_photograph(page: Page) -> None:
-    run(page, "explore_scales")
-    before = source(page)
-    slider = page.locator(".noUi-handle").first
-    slider.focus()
-    page.keyboard.press("ArrowRight")
-    changed(page, before)
-    assert page.get_by_text("val-00001: prediction").is_visible()
+def picture(output: Locator, nth: int = 0) -> Locator:
+    return output.locator("img.jupyter-widgets").nth(nth)
 
 
-def test_other_weights_change_the_prediction(page: Page) -> None:
-    run(page, "explore_scales")
-    before = source(page, 1)
-    page.locator("select").last.select_option("0.5x branch only")
-    changed(page, before, 1)
-    assert page.get_by_text("0.5x branch only, mIoU").is_visible()
+@contextmanager
+def changing(picture: Locator) -> Generator[None]:
+    """What is done inside makes it another picture."""
+    before = picture.get_attribute("src") or ""
+    assert before.startswith("blob:")
+    yield
+    expect(picture).not_to_have_attribute("src", before, timeout=PATIENCE)
 
 
-def test_a_clicked_pixel_shows_its_row(page: Page) -> None:
-    run(page, "explore_rows")
-    before = source(page)
-    photo = page.locator(".photo-picker")
+def test_a_slider_moves_to_another_photograph(page: Page, scales: Locator) -> None:
+    with changing(picture(scales)):
+        scales.locator(".noUi-handle").focus()
+        page.keyboard.press("ArrowRight")
+    expect(scales.get_by_text("val-00001: prediction")).to_be_visible()
+
+
+def test_other_weights_change_the_prediction(scales: Locator) -> None:
+    with changing(picture(scales, 1)):
+        scales.locator("select").select_option("0.5x branch only")
+    expect(scales.get_by_text("0.5x branch only, mIoU")).to_be_visible()
+
+
+def test_a_pixel_is_picked_by_click_and_by_key(page: Page, rows: Locator) -> None:
+    photo = rows.locator(".photo-picker")
     box = photo.bounding_box()
     assert box is not None
-    photo.click(position={"x": box["width"] * (60 + 0.5) / 256, "y": box["height"] * (200 + 0.5) / 256})
-    changed(page, before)
-    assert page.get_by_text("row 200, column 60, predicted").is_visible()
-
-
-def test_arrow_keys_move_the_pixel(page: Page) -> None:
-    run(page, "explore_rows")
-    before = source(page)
-    page.locator(".photo-picker").focus()
-    page.keyboard.press("Shift+ArrowDown")
-    changed(page, before)
-    assert page.get_by_text("row 129, column 128, predicted").is_visible()
+    with changing(picture(rows)):
+        photo.click(position={"x": box["width"] * (60 + 0.5) / 256, "y": box["height"] * (200 + 0.5) / 256})
+    expect(rows.get_by_text("row 200, column 60, predicted")).to_be_visible()
+    photo.focus()
+    with changing(picture(rows)):
+        page.keyboard.press("Shift+ArrowDown")
+    expect(rows.get_by_text("row 201, column 60, predicted")).to_be_visible()
