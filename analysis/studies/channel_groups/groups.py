@@ -63,6 +63,13 @@ def tree(correlated: np.ndarray) -> np.ndarray:
     return linkage(1 - correlated[upper], "average")
 
 
+def leaf_order(linkage: np.ndarray, alive: np.ndarray) -> np.ndarray:
+    """All channels in the order of the leaves of the live ones' tree, dead ones (``alive [C]`` false) last: ``[C]``."""
+    from scipy.cluster.hierarchy import leaves_list
+
+    return np.concatenate([np.flatnonzero(alive)[leaves_list(linkage)], np.flatnonzero(~alive)])
+
+
 def cut(linkage: np.ndarray, k: int) -> np.ndarray:
     """At most ``k`` groups, int ``[C]`` from 0."""
     from scipy.cluster.hierarchy import fcluster
@@ -97,12 +104,21 @@ def stable_groups(
 def _drawn(
     moments: np.ndarray, means: np.ndarray, images: np.ndarray, alive: np.ndarray, seed: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Moments and means of the live channels in each bootstrap draw: one matrix product for them all."""
+    """Moments and means of the live channels in each bootstrap draw."""
     weights = block_draws(len(images), DRAWS, np.random.default_rng(seed))
-    weights /= (weights @ images)[:, None]
+    pairs = np.flatnonzero(np.outer(alive, alive))
+    live = drawn_means(moments.reshape(len(images), -1).take(pairs, axis=1), images, weights)
     n = int(alive.sum())
-    live = moments[:, alive][:, :, alive].reshape(len(images), -1)
-    return zip((weights @ live).reshape(-1, n, n), weights @ means[:, alive], strict=True)
+    return zip(live.reshape(-1, n, n), drawn_means(means[:, alive], images, weights), strict=True)
+
+
+def drawn_means(sums: np.ndarray, images: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Means over the images of bootstrap draws: one matrix product for them all.
+
+    ``sums [B, n]`` over the ``images [B]`` of each block, and how often each draw took it, ``weights [D, B]``, to
+    float64 ``[D, n]``.
+    """
+    return (weights / (weights @ images)[:, None]) @ sums
 
 
 def _clusters(whole: np.ndarray, trees: list[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
