@@ -66,9 +66,9 @@ class Result:
         """This result with further tables, such as those that follow from it; nothing is loaded."""
         return Result(Tables({**self.sources, **more}))
 
-    def summary(self, sql: str) -> pd.DataFrame:
+    def summary(self, sql: str, threads: int = 1) -> pd.DataFrame:
         """The answer to an SQL query over the tables; those on disk are not loaded (:func:`analysis.store.query`)."""
-        return query(sql, self.sources)
+        return query(sql, self.sources, threads)
 
 
 def run(
