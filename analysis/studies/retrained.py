@@ -30,7 +30,8 @@ from analysis.studies.study import Rows, run
 from analysis.training.recipe import find_recipe
 
 POINTS = 0.5  # the smallest difference of mIoU that matters
-_COLUMNS = ["recipe", "field", "value", "baseline", "effect", "low", "high", "smallest_effect", "detectable"]
+_COLUMNS = ["recipe", "field", "value", "baseline", "effect", "low", "high", "smallest_effect"]
+_COLUMNS += ["detectable", "seeds_needed", "verdict", "n_seeds", "n_blocks", "splits"]
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,15 @@ def differences(metrics: pd.DataFrame, scores: pd.DataFrame | None = None) -> pd
     """Every two recipes of ``metrics`` that differ in one field: ``value`` less ``baseline``, in points of mIoU.
 
     ``value`` is what the recipe has of itself where one of both is that. ``detectable`` is the smallest true difference
-    that four of five such comparisons would tell from 0; it and the interval are missing below three common seeds.
-    ``verdict`` is against ``smallest_effect``, without correction for the number of rows. ``n_blocks`` is 0 where the
-    interval is over seeds alone. ``scores``: the tables of :func:`block_scores`, one below the other.
+    that four of five such comparisons would tell from 0, ``seeds_needed`` how many seeds would do so for half a point,
+    by the spread of these; both and the interval are missing below three common seeds. ``verdict`` is against
+    ``smallest_effect``, without correction for the number of rows. ``n_blocks`` is 0 where the interval is over seeds
+    alone. ``scores``: the tables of :func:`block_scores`, one below the other.
     """
     runs = last_scores(metrics)
     blocks = None if scores is None else scores.assign(recipe=scores["recipe"].map(family))
     rows = [_row(runs, blocks, *pair) for pair in _one_field_apart(list(runs["recipe"].unique()))]
-    return pd.DataFrame(rows, columns=[*_COLUMNS, "verdict", "n_seeds", "n_blocks", "splits"])
+    return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 def _one_field_apart(recipes: list[str]) -> Iterator[tuple[str, str, str]]:
@@ -95,7 +97,9 @@ def _one_field_apart(recipes: list[str]) -> Iterator[tuple[str, str, str]]:
 
 
 def _row(runs: pd.DataFrame, blocks: pd.DataFrame | None, one: str, other: str, field: str) -> dict[str, object]:
-    found, splits = _estimate(runs, blocks, one, other)
+    pairs = _pairs(runs, one, other)
+    by_seed = pairs.groupby("seed")["difference"].mean().to_numpy()
+    found = _over_blocks(pairs, blocks, one, other) or _over_seeds(by_seed)
     has_interval = not np.isnan(found.se)
     return {
         "recipe": family(one, field),
@@ -107,10 +111,11 @@ def _row(runs: pd.DataFrame, blocks: pd.DataFrame | None, one: str, other: str, 
         "high": found.high,
         "smallest_effect": POINTS,
         "detectable": found.detectable() if has_interval else np.nan,
+        "seeds_needed": _seeds_needed(by_seed),
         "verdict": judge(found, POINTS)[0] if has_interval else "not applicable",
         "n_seeds": found.n_seeds,
         "n_blocks": found.n_blocks,
-        "splits": ", ".join(splits),
+        "splits": ", ".join(sorted(pairs["split"].unique())),
     }
 
 
@@ -119,30 +124,35 @@ def _value(recipe: str, field: str) -> str:
     return changed.get(field) or str(reduce(getattr, field.split("."), find_recipe(name)))
 
 
-def _estimate(runs: pd.DataFrame, blocks: pd.DataFrame | None, one: str, other: str) -> tuple[Estimate, list[str]]:
-    """Over blocks and seeds where both recipes have as many scored runs as there are pairs, else over seeds."""
+def _pairs(runs: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
+    """``difference`` in points for each seed and split that both recipes have, splits the same for every seed."""
     sides = [runs[runs["recipe"] == recipe].set_index(PAIR)["miou"] for recipe in (one, other)]
     common = (100 * (sides[0] - sides[1])).dropna().rename("difference").reset_index()
-    if common.empty:
-        return _none(), []
-    pairs, _ = crossed(common)
-    splits = sorted(pairs["split"].unique())
-    if blocks is not None:
-        mine = blocks[blocks["recipe"].isin([one, other])].merge(pairs[PAIR], on=PAIR)
-        if mine.groupby(["recipe", *PAIR]).ngroups == 2 * len(pairs):
-            return difference(mine, "recipe", one, other), splits
-    return _over_seeds(pairs.groupby("seed")["difference"].mean().to_numpy()), splits
+    return common if common.empty else crossed(common)[0]
+
+
+def _over_blocks(pairs: pd.DataFrame, blocks: pd.DataFrame | None, one: str, other: str) -> Estimate | None:
+    """The interval over blocks and seeds; None where not all runs of the pairs have their scores."""
+    if blocks is None or pairs.empty:
+        return None
+    mine = blocks[blocks["recipe"].isin([one, other])].merge(pairs[PAIR], on=PAIR)
+    complete = mine.groupby(["recipe", *PAIR]).ngroups == 2 * len(pairs)
+    return difference(mine, "recipe", one, other) if complete else None
 
 
 def _over_seeds(values: np.ndarray) -> Estimate:
-    """Student's interval of the mean of paired differences, one a seed."""
-    n = len(values)
+    """Student's interval of the mean of paired differences, one a seed; none below three seeds."""
+    n, middle = len(values), float(values.mean()) if len(values) else np.nan
     if n < MIN_SEEDS:
-        return Estimate(float(values.mean()), np.nan, np.nan, np.nan, n - 1, n, 0, n)
+        return Estimate(middle, np.nan, np.nan, np.nan, n - 1, n, 0, n)
     se = float(values.std(ddof=1) / np.sqrt(n))
-    low, high = values.mean() + np.array([-1, 1]) * stats.t.ppf(0.975, n - 1) * se
-    return Estimate(float(values.mean()), float(low), float(high), se, n - 1, n, 0, n)
+    low, high = middle + np.array([-1, 1]) * stats.t.ppf(0.975, n - 1) * se
+    return Estimate(middle, float(low), float(high), se, n - 1, n, 0, n)
 
 
-def _none() -> Estimate:
-    return Estimate(np.nan, np.nan, np.nan, np.nan, 0, 0, 0, 0)
+def _seeds_needed(values: np.ndarray) -> float:
+    """Pairs for a difference of :data:`POINTS` to be told from 0 in four of five studies; NaN below three seeds."""
+    if len(values) < MIN_SEEDS:
+        return np.nan
+    reach = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
+    return float(np.ceil((reach * values.std(ddof=1) / POINTS) ** 2))

@@ -53,6 +53,7 @@ def test_a_planted_difference_is_found_whatever_seeds_and_folds_do() -> None:
     assert (row["n_seeds"], row["n_blocks"], row["verdict"]) == (3, 0, "supported")
     reach = (stats.t.ppf(0.975, 2) + stats.t.ppf(0.8, 2)) * stats.sem(known)
     assert row["detectable"] == pytest.approx(reach)
+    assert row["seeds_needed"] == np.ceil(((1.95996 + 0.84162) * 0.1 / 0.5) ** 2)  # known has a spread of 0.1 points
 
 
 def test_only_recipes_one_field_apart_are_compared() -> None:
