@@ -3,7 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help app test test-all lint bench calibrate demo figures screenshots lock clean
+PAGES := $(patsubst notebooks/%.ipynb,build/notebooks/%.html,$(wildcard notebooks/*.ipynb))
+# Pictures in place of widgets, which a page without a kernel cannot show.
+RENDER := $(BIN)/jupyter nbconvert --execute --to html --log-level ERROR --ExecutePreprocessor.store_widget_state=False \
+    --NbConvertBase.display_data_priority='["text/html", "image/png", "text/latex", "text/markdown", "text/plain"]'
+
+.PHONY: help app test test-all lint bench calibrate notebooks demo figures screenshots lock clean FORCE
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +45,16 @@ bench: $(STAMP)  ## Ratios to the alternatives, in one run
 calibrate: $(STAMP)  ## Do the intervals and verdicts keep their promises? 2,000 simulated sets a condition, stored
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/calibrate.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/calibrate_channels.py
+
+notebooks: $(STAMP)  ## Run all notebooks; pages with their results in build/notebooks
+	@$(MAKE) --no-print-directory --keep-going $(PAGES)
+
+build/notebooks/%.html: notebooks/%.ipynb FORCE
+	@mkdir -p $(@D)/.new
+	@TQDM_DISABLE=1 $(RENDER) --output-dir $(@D)/.new $< >$(@D)/.new/$*.log 2>&1 || \
+	    { echo "$<: $$(sed 's/\x1b\[[0-9;]*m//g;/^$$/d' $(@D)/.new/$*.log | tail -n 1); see $(@D)/.new/$*.log"; exit 1; }
+	@mv $(@D)/.new/$*.html $@
+	@echo "$@"
 
 demo: $(STAMP)  ## Train the two shapes runs of the embedded demo again
 	rm -rf runs/demo-shapes-scale runs/demo-shapes-dual
