@@ -151,6 +151,20 @@ def cell_of(
     return y, x
 
 
+def innermost(labels: np.ndarray, c: int) -> tuple[int, int]:
+    """The pixel (y, x) of class ``c`` in ``labels [H, W]`` that is farthest from other classes and the border.
+
+    AnalysisError: no pixel of that class.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    if not (labels == c).any():
+        raise AnalysisError(f"no pixel is of class {c}; there are {', '.join(map(str, np.unique(labels)))}")
+    depth = np.asarray(distance_transform_edt(np.pad(labels == c, 1)))[1:-1, 1:-1]
+    y, x = np.unravel_index(depth.argmax(), labels.shape)
+    return int(y), int(x)
+
+
 def overlap(one: np.ndarray, other: np.ndarray) -> float:
     """How much of two maps >= 0 of the same shape lies on the same cells, 0..1, each taken as a share of its sum.
 

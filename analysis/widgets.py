@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -23,11 +24,11 @@ import traitlets
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis.checkpoints import Checkpoint
+from analysis.checkpoints import Checkpoint, checkpoint_files, open_checkpoint
 from analysis.datasets.sample import Dataset
 from analysis.errors import AnalysisError
 from analysis.figures import click
-from analysis.figures.attention import attention_row
+from analysis.figures.attention import attention_row, gate_bars
 from analysis.figures.channels import channel_steps, correlation_matrix
 from analysis.figures.maps import label_map, weight_maps
 from analysis.measures import confusion, mean_iou
@@ -192,6 +193,27 @@ def explore_channels(checkpoint: Checkpoint, dataset: Dataset) -> Explorer:
         "channel": _slider("channel", 0, len(seen_of(0).affinity) - 1),
         "groups": _slider("groups", 2, 12, 6),
     }
+    return _explorer(controls, draw, 2)
+
+
+def explore_gates(folder: str | Path, dataset: Dataset) -> Explorer:
+    """One checkpoint of a training after the other: its gates, and where the photograph's centre looks by then.
+
+    AnalysisError: no checkpoint in ``folder``; one without position attention.
+    """
+    files = checkpoint_files(folder)
+    opened = lru_cache(KEPT)(lambda i: open_checkpoint(files[i]))
+    seen_of = lru_cache(KEPT)(lambda photograph, i: view(opened(i).model, dataset[photograph].image))
+
+    def draw(photograph: int, checkpoint: int) -> tuple[Sequence[Figure], str]:
+        seen, name = seen_of(photograph, checkpoint), opened(checkpoint).name
+        height, width = seen.image.shape[:2]
+        pixel = (height // 2, width // 2)
+        row = attention_row(seen.image, seen.row(pixel), pixel, seen.align_corners)
+        return [gate_bars(seen.gates), row], f"{dataset[photograph].name}, {name}, {checkpoint + 1} of {len(files)}"
+
+    last = len(files) - 1
+    controls = {"photograph": _photographs(dataset), "checkpoint": _slider("checkpoint", 0, last, last)}
     return _explorer(controls, draw, 2)
 
 

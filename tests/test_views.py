@@ -20,7 +20,7 @@ from analysis.figures.overlay import enlarge
 from analysis.models import DualAttention, InputSpec, Model, ScaleAttention, gates, predict, to_input
 from analysis.modules.opening import OwnCheckpoint
 from analysis.taps import capture
-from analysis.views import View, branch_labels, cell_of, view
+from analysis.views import View, branch_labels, cell_of, innermost, view
 
 IMAGE = open_dataset("shapes", "val")[0].image[:200]
 
@@ -227,3 +227,15 @@ def test_columns_and_boxes_come_from_the_same_attention() -> None:
     one, other = cells[0], cells[-1]
     assert seen.mean_column([other])[one] == pytest.approx(seen.mean_row([one])[other], rel=1e-3)
     assert seen.mean_column(every).sum() == pytest.approx(1, rel=1e-3)  # each row adds up to 1
+
+
+def test_the_innermost_pixel_keeps_off_other_classes_and_the_border() -> None:
+    labels = np.zeros((20, 30), np.uint8)
+    labels[10:] = 1
+    labels[12:17, 4:9] = 2
+    assert innermost(labels, 2) == (14, 6)
+    y, x = innermost(labels, 0)
+    assert y in (4, 5) and 4 <= x <= 25
+    labels[labels == 2] = 255
+    with pytest.raises(AnalysisError, match="no pixel is of class 2; there are 0, 1, 255"):
+        innermost(labels, 2)

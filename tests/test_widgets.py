@@ -16,7 +16,7 @@ from analysis.errors import AnalysisError
 from analysis.measures import confusion, mean_iou
 from analysis.studies.object_scale.maps import see_maps
 from analysis.views import view
-from analysis.widgets import Explorer, explore_channels, explore_rows, explore_scales
+from analysis.widgets import Explorer, explore_channels, explore_gates, explore_rows, explore_scales
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
 VAL = open_dataset("shapes", "val")
@@ -72,6 +72,24 @@ def test_forced_weights_are_scored_on_the_photograph() -> None:
     maps = see_maps(checkpoint.model, VAL[0].image)
     score = mean_iou(confusion(maps.prediction(maps.scores[2]), VAL[0].label, len(VAL.classes)))
     assert explorer.caption.value.endswith(f"0.5x branch only, mIoU {100 * score:.1f} % on this photograph")
+
+
+def test_the_checkpoints_of_a_training() -> None:
+    explorer = explore_gates(DEMO / "shapes-dual", VAL)
+    assert explorer.caption.value == "val-00000, shapes-dual/step_000512, 9 of 9"
+    trained = explorer.png
+    for control, value in {"checkpoint": 0, "photograph": 3}.items():
+        before = explorer.png
+        explorer.controls[control].value = value
+        assert explorer.png != before, control
+    assert explorer.caption.value == "val-00003, shapes-dual/step_000000, 1 of 9"
+    explorer.controls["photograph"].value, explorer.controls["checkpoint"].value = 0, 8
+    assert explorer.png == trained
+
+
+def test_gates_need_position_attention() -> None:
+    with pytest.raises(AnalysisError, match="no position attention"):
+        explore_gates(DEMO / "shapes-scale", VAL)
 
 
 @pytest.mark.parametrize(

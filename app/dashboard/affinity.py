@@ -112,7 +112,7 @@ def _groups(look: Look, seen: ChannelsOf) -> None:
     st.markdown("#### Groups on this photograph")
     st.markdown(words.GROUPS)
     group = seen.groups(int(address.current().groups))
-    rows = _described(look, seen, group)
+    rows = seen.described(group, look.labels, look.checkpoint.classes)
     large = rows[rows["channels"] >= SMALLEST].head(MAPS)
     if len(large):
         maps = seen.maps(group)[large["group"]]
@@ -124,23 +124,6 @@ def _groups(look: Look, seen: ChannelsOf) -> None:
     table(shown.round(3), "groups", words.SELECTIVITY)
     with errors_in_one_line():
         _ablated(look, seen, group, rows)
-
-
-def _described(look: Look, seen: ChannelsOf, group: np.ndarray) -> pd.DataFrame:
-    """A row a group: how many channels, and the class that they tell best on average."""
-    classes = look.checkpoint.classes
-    auc = seen.selectivity(look.labels, len(classes))
-    rows = []
-    for g in range(group.max() + 1):
-        mean = auc[group == g].mean(axis=0)
-        c = int(np.nanargmax(mean)) if not np.isnan(mean).all() else -1
-        best = (
-            {"top_class": classes[c], "selectivity": float(mean[c])}
-            if c >= 0
-            else {"top_class": "", "selectivity": np.nan}
-        )
-        rows.append({"group": g, "channels": int((group == g).sum()), **best})
-    return pd.DataFrame(rows)
 
 
 def _ablated(look: Look, seen: ChannelsOf, group: np.ndarray, rows: pd.DataFrame) -> None:

@@ -333,6 +333,24 @@ def test_channels_of_one_photograph() -> None:
     assert seen.maps(group).shape == (4, *seen.before.shape[1:])
     auc = seen.selectivity(sample.label, 5)
     assert auc.shape == (n, 5) and np.nanmin(auc) >= 0 and np.nanmax(auc) <= 1
+    rows, classes = seen.described(group, sample.label, checkpoint.classes), np.asarray(checkpoint.classes)
+    assert rows["channels"].tolist() == sizes.tolist()
+    of_groups = [auc[group == g].mean(axis=0) for g in range(4)]
+    assert rows["top_class"].tolist() == [classes[np.nanargmax(one)] for one in of_groups]
+    np.testing.assert_allclose(rows["selectivity"], [np.nanmax(one) for one in of_groups])
+    assert set(seen.described(group, np.full_like(sample.label, 255), classes)["top_class"]) == {""}
+
+
+def test_selectivity_after_the_module_is_of_what_it_gives() -> None:
+    torch.manual_seed(0)
+    model, sample = DualAttention(5, backbone="tiny").eval(), open_dataset("shapes", "val")[0]
+    assert sample.label is not None
+    before, after = (channels_of(model, sample.image).selectivity(sample.label, 5, after=on) for on in (False, True))
+    np.testing.assert_array_equal(before, after)  # at a gate of 0 the module is the identity
+    model.cam.gate.data.fill_(-1.0)
+    seen = channels_of(model, sample.image)
+    np.testing.assert_array_equal(seen.selectivity(sample.label, 5), before)
+    assert (seen.selectivity(sample.label, 5, after=True) != before).any()
 
 
 def test_without_channels_is_what_a_changed_tap_predicts() -> None:

@@ -2,6 +2,7 @@
 
     seen = channels_of(model, image)
     group = seen.groups(6)                          of every channel, -1 where it is dead
+    seen.described(group, label, classes)           which class each group tells best
     seen.without(np.flatnonzero(group == 0))        the prediction with these at their mean
 
 The groups are those of this photograph alone. Which of them come back in others, and whether what a group loses is more
@@ -10,17 +11,19 @@ than random channels lose, is what the study :mod:`~analysis.studies.channel_gro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
 from analysis.errors import AnalysisError
 from analysis.models import DualAttention
 from analysis.models.dual_attention import attentions, gated
-from analysis.studies.channel_groups.groups import correlation, cut, responsive, tree
+from analysis.studies.channel_groups.groups import correlation, cut, leaf_order, responsive, tree
 from analysis.studies.channel_groups.selectivity import activations, chosen_cells, class_auc, label_on_grid
 from analysis.studies.dual_paths import Paths, dual_model, run_paths
 
@@ -52,9 +55,7 @@ class ChannelsOf:
     @cached_property
     def order(self) -> np.ndarray:
         """All channels in the order of the tree's leaves, dead ones last: int ``[C]``."""
-        from scipy.cluster.hierarchy import leaves_list
-
-        return np.concatenate([np.flatnonzero(self.alive)[leaves_list(self.linkage)], np.flatnonzero(~self.alive)])
+        return leaf_order(self.linkage, self.alive)
 
     def groups(self, k: int) -> np.ndarray:
         """The group of every channel, from 0 in the order of their size, -1 for dead ones: int ``[C]``."""
@@ -70,12 +71,25 @@ class ChannelsOf:
         scaled = (self.before - flat.mean(1)[:, None, None]) / flat.std(1).clamp(min=1e-12)[:, None, None]
         return np.stack([scaled[torch.from_numpy(group == g)].mean(0).numpy() for g in range(group.max() + 1)])
 
-    def selectivity(self, label: np.ndarray, n_classes: int) -> np.ndarray:
-        """How well each channel tells each class from the rest: an area under the curve ``[C, K]``, NaN if unknown."""
+    def selectivity(self, label: np.ndarray, n_classes: int, after: bool = False) -> np.ndarray:
+        """How well each channel tells each class from the rest: an area under the curve ``[C, K]``, NaN if unknown.
+
+        Before the module, or ``after`` it.
+        """
         cells = label_on_grid(label, self._grid, self.paths.model.spec.input.align_corners)
-        chosen = chosen_cells(cells, "")
-        values, known = class_auc(activations(self.before[None], chosen), cells.ravel()[chosen], n_classes)
+        chosen, features = chosen_cells(cells, ""), self.after if after else self.before
+        values, known = class_auc(activations(features[None], chosen), cells.ravel()[chosen], n_classes)
         return np.where(known, values, np.nan)
+
+    def described(self, group: np.ndarray, label: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+        """A row a group: ``group``, ``channels``, and ``top_class`` that they tell best on average, ``selectivity``."""
+        auc, rows = self.selectivity(label, len(classes)), []
+        for g in range(group.max() + 1):
+            mean = auc[group == g].mean(axis=0)
+            c = -1 if np.isnan(mean).all() else int(np.nanargmax(mean))
+            best = ("", np.nan) if c < 0 else (classes[c], float(mean[c]))
+            rows.append((g, int((group == g).sum()), *best))
+        return pd.DataFrame(rows, columns=["group", "channels", "top_class", "selectivity"])
 
     @torch.no_grad()
     def without(self, channels: np.ndarray) -> np.ndarray:
