@@ -3,7 +3,8 @@
     python benchmarks/reproduce.py train  --data camvid:../shared/camvid      # a quarter of an hour a run and core
     python benchmarks/reproduce.py claims --data camvid:../shared/camvid
     python benchmarks/reproduce.py store
-    python benchmarks/reproduce.py status
+    python benchmarks/reproduce.py status                                     # how far the grid is
+    python benchmarks/reproduce.py table                                      # the README's table of verdicts
 
 Each recipe of :data:`PARTS` on both block folds of CamVid with three seeds, in runs/reproduction; what differs between
 two recipes is one field, and a seed means the same start, order and crops in each. Each command goes on where it was
@@ -22,16 +23,15 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice, product
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import tyro
+from reproduction_page import card, markdown, verdicts
 
 from analysis.checkpoints import open_checkpoint
-from analysis.claims import headlines, held_out
+from analysis.claims import held_out
 from analysis.store import command_line, read_provenance, read_table, replacing, write_table
-from analysis.studies.pairing import family
-from analysis.studies.retrained import block_scores, differences, last_scores
+from analysis.studies.retrained import block_scores
 
 RUNS, STORED = Path("runs/reproduction"), Path("data/reproduction")
 _DUAL = ("camvid-dual", "--model.permuted-gates")
@@ -167,12 +167,17 @@ def store(runs: Path = RUNS, claimed: Path = RUNS / "claims", out: Path = STORED
     if not _has(out, "metrics"):
         raise SystemExit(f"{runs} has no finished run, and {out} no table: run train first")
     with replacing(out / "README.md") as temporary:
-        temporary.write_text(card(out), encoding="utf-8")
+        temporary.write_text(card(out, _progress(stored(out))), encoding="utf-8")
 
 
 def status(out: Path = STORED, runs: Path = RUNS) -> None:
     """Print which trainings of the grid are there."""
-    print(_markdown(_progress(stored(out) | {run.name for run in finished(runs)})))
+    print(markdown(_progress(stored(out) | {run.name for run in finished(runs)})))
+
+
+def table(out: Path = STORED) -> None:
+    """Print the verdict on every sentence, as the README shows it."""
+    print(verdicts(read_table(out / "claims.parquet")))
 
 
 def _has(folder: Path, name: str) -> bool:
@@ -193,90 +198,10 @@ def _progress(done: set[str]) -> pd.DataFrame:
     return pd.DataFrame([{"recipe": name, "trained": f"{n} of {whole}"} for name, n in counts])
 
 
-def card(folder: Path) -> str:
-    """What was trained, what its differences are, and what the claims say, as a page."""
-    metrics = read_table(folder / "metrics.parquet")
-    scores = read_table(folder / "scores.parquet") if _has(folder, "scores") else None
-    runs = last_scores(metrics).assign(miou=lambda rows: (100 * rows["miou"]).round(1))
-    table = runs.pivot_table("miou", ["recipe", "seed"], "split").reset_index()
-    parts = [_INTRODUCTION, _markdown(table.astype(object).where(table.notna(), ""))]
-    compared = map(_difference_row, differences(metrics, scores).to_dict("records"))
-    parts += [_DIFFERENCES, _markdown(pd.DataFrame(compared))]
-    parts += [_REST, _markdown(_progress(stored(folder)))]
-    if _has(folder, "claims"):
-        parts += _sections(read_table(folder / "claims.parquet"))
-    return "\n".join(parts) + "\n"
-
-
-_INTRODUCTION = """# What our CamVid runs say
-
-    python benchmarks/reproduce.py train  --data camvid:../shared/camvid
-    python benchmarks/reproduce.py claims --data camvid:../shared/camvid
-    python benchmarks/reproduce.py store
-
-This page and the tables beside it are what these commands leave: `history.parquet` (a row a training step),
-`metrics.parquet` (IoU per class, on the fold that was not trained on), `scores.parquet` (intersections and unions by
-block, of the trainings since it is kept) and `claims.parquet` (a row for each claim, class and kind of evidence).
-Twenty-second stretches of video are the blocks; each training saw one half of them and is measured on the other.
-`analysis.claims.CLAIMS` has the sentences.
-
-## mIoU in per cent, by the fold it is measured on
-"""
-_DIFFERENCES = """
-## What one field of the recipe is worth
-
-Points of mIoU, seeds and folds paired (`analysis.studies.retrained`), with 95 % intervals: over seeds alone where no
-blocks are counted. `found` is the smallest true difference that 4 of 5 such comparisons would tell from 0; 0.5 matters.
-"""
-_REST = """
-## How far the grid is trained
-
-`python benchmarks/reproduce.py status` prints it.
-"""
-
-
-def _difference_row(row: dict[str, Any]) -> dict[str, str]:
-    interval = "no interval" if pd.isna(row["low"]) else f"[{row['low']:+.2f}, {row['high']:+.2f}]"
-    return {
-        "recipe": row["recipe"],
-        "field": row["field"],
-        "compared": f"{row['value']} less {row['baseline']}",
-        "points": "" if pd.isna(row["effect"]) else f"{row['effect']:+.2f} {interval}",
-        "found": "" if pd.isna(row["detectable"]) else f"{row['detectable']:.2f}",
-        "seeds × blocks": f"{row['n_seeds']} × {row['n_blocks'] or '-'}",
-        "measured on": row["splits"],
-        "verdict": row["verdict"],
-    }
-
-
-def _sections(claims: pd.DataFrame) -> Iterator[str]:
-    for recipe, rows in headlines(claims).groupby("recipe", sort=False):
-        yield f"\n## {' and '.join(map(family, str(recipe).split(', ')))}\n"
-        yield _markdown(pd.DataFrame([_claim_row(row) for _, row in rows.iterrows()]))
-
-
-def _claim_row(row: pd.Series) -> dict[str, str]:
-    measured = pd.notna(row["effect"])
-    interval = f"{row['effect']:+.3g} [{row['low']:+.3g}, {row['high']:+.3g}] {row['unit']}" if measured else ""
-    n = f"{row['n_seeds']} × {row['n_blocks']}" if row["n_blocks"] else ""
-    return {
-        "claim": row["claim"],
-        "verdict": row["verdict"],
-        "effect, 95 % interval": interval,
-        "smallest": f"{row['smallest_effect']:g}",
-        "seeds × blocks": n,
-        "why": row["reason"],
-    }
-
-
-def _markdown(table: pd.DataFrame) -> str:
-    lines = [table.columns, ["---"] * len(table.columns), *table.fillna("").to_numpy()]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines)
-
-
 def _run(arguments: list[str]) -> None:
     subprocess.run([sys.executable, "-m", "analysis", *arguments], check=True)
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"train": train, "claims": claims, "store": store, "status": status})
+    commands = (train, claims, store, status, table)
+    tyro.extras.subcommand_cli_from_dict({command.__name__: command for command in commands})

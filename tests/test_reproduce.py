@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ from analysis.store import read_table, write_table
 from analysis.training.recipe import find_recipe
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))  # as it is for a script of that folder
 REPRODUCE = runpy.run_path(str(ROOT / "benchmarks" / "reproduce.py"))
 STORED = ROOT / "data" / "reproduction"
 
@@ -58,7 +60,12 @@ def test_new_runs_are_kept_beside_the_stored_ones(tmp_path: Path, finished_run: 
 
 
 def test_the_stored_page_is_what_the_tables_say() -> None:
-    assert (STORED / "README.md").read_text() == REPRODUCE["card"](STORED)
+    progress = REPRODUCE["_progress"](REPRODUCE["stored"](STORED))
+    assert (STORED / "README.md").read_text() == REPRODUCE["card"](STORED, progress)
+
+
+def test_the_front_page_has_the_verdicts_as_found() -> None:
+    assert REPRODUCE["verdicts"](read_table(STORED / "claims.parquet")) in (ROOT / "README.md").read_text()
 
 
 def test_nothing_to_store_is_said(tmp_path: Path) -> None:
