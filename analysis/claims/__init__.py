@@ -8,8 +8,21 @@ brought together: which checkpoint is measured on which images, which are seeds 
 claim cannot be tested.
 """
 
-from analysis.claims.sentences import CLAIMS, STUDIES, Claim, find_study
-from analysis.claims.testing import claims, held_out, together, write_result
+from analysis.claims.sentences import CLAIMS, STUDIES, Claim, chosen, find_study
+from analysis.claims.testing import Given, claims, held_out, measured_on, together, write_result
 from analysis.claims.verdicts import headlines
 
-__all__ = ["CLAIMS", "STUDIES", "Claim", "claims", "find_study", "headlines", "held_out", "together", "write_result"]
+__all__ = [
+    "CLAIMS",
+    "STUDIES",
+    "Claim",
+    "Given",
+    "chosen",
+    "claims",
+    "find_study",
+    "headlines",
+    "held_out",
+    "measured_on",
+    "together",
+    "write_result",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal
@@ -78,6 +78,15 @@ CLAIMS = (
           "gates", "dual", 0.5, "points of IoU", compares=True),
 )
 # fmt: on
+
+
+def chosen(names: Collection[str]) -> tuple[Claim, ...]:
+    """The claims of these names, in the order of DESIGN 6; all where there are none. AnalysisError: a name of none."""
+    known = [claim.name for claim in CLAIMS]
+    for name in names:
+        if name not in known:
+            raise AnalysisError(f"there is no claim {name!r}{closest(name, known)}")
+    return tuple(claim for claim in CLAIMS if claim.name in (names or known))
 
 
 def find_study(name: str) -> Callable[..., Result]:

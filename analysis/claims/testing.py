@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +12,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from analysis.checkpoints import Checkpoint
-from analysis.claims.sentences import CLAIMS, STUDIES, Claim, Kind, find_study
+from analysis.claims.sentences import CLAIMS, STUDIES, Claim, Kind, chosen, find_study
 from analysis.claims.verdicts import Row, verdict_rows
 from analysis.datasets import open_dataset, parse_spec, splits
 from analysis.datasets.sample import Dataset
@@ -22,7 +22,7 @@ from analysis.store import Tables, command_line, joined, write_source
 from analysis.studies.measured import Measured
 from analysis.studies.pairing import crossed
 from analysis.studies.parts import Rank
-from analysis.studies.study import Result, check_classes, identity
+from analysis.studies.study import Result, check_classes, evenly_spaced, identity
 
 _FOLDS = {"blocks-even": "blocks-odd", "blocks-odd": "blocks-even"}
 _MODELS: dict[Kind, str] = {"scale": "an Attention to Scale model", "dual": "a DANet"}
@@ -49,23 +49,34 @@ class Given:
         return identity(self.checkpoint, self.dataset)
 
 
-def claims(checkpoints: Sequence[Checkpoint], data: str, split: str, out: Path | None = None) -> Result:
-    """Test every claim on ``checkpoints`` with the data set ``data`` (NAME[:PATH]).
+def claims(
+    checkpoints: Sequence[Checkpoint],
+    data: str,
+    split: str,
+    out: Path | None = None,
+    *,
+    only: Collection[str] = (),
+    images: int | None = None,
+) -> Result:
+    """Test every claim, or ``only`` those of these names, on ``checkpoints`` with the data set ``data`` (NAME[:PATH]).
 
     Those of one recipe are its seeds. ``split="blocks"`` measures each on the fold that it was not trained on, and the
     two folds of a seed count as one. Gives the table ``claims``, a row per claim, class, evidence and recipe, and the
     tables of the studies behind it; with ``out`` they are written there, and a killed job goes on where it was.
+    ``images``: of each split at most so many, evenly spaced.
 
     A study that fails is the reason in its claims' rows. AnalysisError: no checkpoint, two that are one training on the
-    same images, one that was trained on images it would be measured on, a data set of other classes.
+    same images, one that was trained on images it would be measured on, a data set of other classes, no such claim.
     """
-    given = [Given(one, held_out(one, data, split)) for one in checkpoints]
+    wanted = chosen(only)
+    given = [Given(one, measured_on(one, data, split, images)) for one in checkpoints]
     _check_distinct(given)
     rows: list[Row] = []
     behind: list[Result] = []
     for study in STUDIES:
-        outcomes = _outcomes(study, _fitting(study, given), out)
-        rows += [row for claim in CLAIMS if claim.study == study for row in _rows(claim, given, outcomes)]
+        mine = [claim for claim in wanted if claim.study == study]
+        outcomes = _outcomes(study, _fitting(mine, given), out)
+        rows += [row for claim in mine for row in _rows(claim, given, outcomes)]
         behind += [Result(Tables(one.sources)) for one in outcomes.values() if isinstance(one, Result)]
     verdicts = _in_order(rows).assign(dataset=given[0].dataset.name, split=split, block="all")
     result = Result(Tables({**together(behind).sources, "claims": verdicts}))  # written last, as it follows from them
@@ -79,6 +90,12 @@ def together(results: Sequence[Result]) -> Result:
     names = dict.fromkeys(name for result in results for name in result.sources)
     sources = {name: [result.sources[name] for result in results if name in result.sources] for name in names}
     return Result(Tables({name: joined(found) for name, found in sources.items()}))
+
+
+def measured_on(checkpoint: Checkpoint, data: str, split: str, images: int | None = None) -> Dataset:
+    """What :func:`claims` measures a checkpoint on. AnalysisError: as :func:`held_out`."""
+    dataset = held_out(checkpoint, data, split)
+    return dataset if images is None else evenly_spaced(dataset, images)
 
 
 def held_out(checkpoint: Checkpoint, data: str, split: str, strict: bool = True) -> Dataset:
@@ -130,9 +147,9 @@ def _check_distinct(given: Sequence[Given]) -> None:
             known[key] = one.checkpoint.path
 
 
-def _fitting(study: str, given: Sequence[Given]) -> list[Given]:
-    """The checkpoints of the kind that the study's claims are about."""
-    kinds = {claim.model for claim in CLAIMS if claim.study == study}
+def _fitting(wanted: Sequence[Claim], given: Sequence[Given]) -> list[Given]:
+    """The checkpoints of the kind that the claims of a study are about."""
+    kinds = {claim.model for claim in wanted}
     return [one for one in given if one.kind in kinds]
 
 

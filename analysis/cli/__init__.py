@@ -16,6 +16,7 @@ from analysis.cli.checkpoints import convert, history, inspect, publish
 from analysis.cli.data import data_check, data_fetch
 from analysis.cli.evaluation import evaluate, look
 from analysis.cli.published import checkpoints_fetch, checkpoints_list
+from analysis.cli.report import report
 from analysis.cli.studies import claims, study
 from analysis.errors import AnalysisError, closest
 
@@ -25,6 +26,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "look": look,
     "study": study,
     "claims": claims,
+    "report": report,
     "data fetch": data_fetch,
     "data check": data_check,
     "inspect": inspect,
@@ -51,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         hints = {"train": "; the same command with --resume goes on"}
-        hints |= dict.fromkeys(("study", "claims"), "; the same command goes on")
+        hints |= dict.fromkeys(("study", "claims", "report"), "; the same command goes on")
         hint = hints.get(next(iter(arguments), ""), "")
         print(f"\n{PROGRAM}: interrupted{hint}", file=sys.stderr)
         return 130

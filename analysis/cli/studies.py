@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import textwrap
 from pathlib import Path
@@ -53,14 +52,14 @@ def study(
         raise AnalysisError(f"no checkpoint to study: give at least one after {name}")
     run = find_study(name)
     checkpoint = tuple(dict.fromkeys(checkpoint))
-    opened, results = [open_checkpoint(path, _device(device)) for path in checkpoint], []
+    opened, results = [open_checkpoint(path, find_place(device)) for path in checkpoint], []
     for path, one in zip(checkpoint, opened, strict=True):
         dataset = held_out(one, data, split, strict=False)
         series = name == "gates" and path.is_dir()
-        results.append(gates_of_series(path, dataset, out, _device(device)) if series else run(one, dataset, out))
+        results.append(gates_of_series(path, dataset, out, find_place(device)) if series else run(one, dataset, out))
     result = together(results)
     write_result(result, opened, data, split, out)
-    if _first():
+    if is_first():
         for table in result.tables:
             (rows,) = result.summary(f'select count(*) as n from "{table}"').n
             print(f"written: {out / table}.parquet ({rows} rows)")
@@ -100,8 +99,8 @@ def claims(
     from analysis.claims import claims as test
     from analysis.claims import headlines
 
-    result = test([open_checkpoint(path, _device(device)) for path in checkpoint], data, split, out)
-    if not _first():
+    result = test([open_checkpoint(path, find_place(device)) for path in checkpoint], data, split, out)
+    if not is_first():
         return
     table = result["claims"]
     if as_json:
@@ -114,12 +113,12 @@ def claims(
     print(f"written: {out}")
 
 
-def _first() -> bool:
+def is_first() -> bool:
     """Of torchrun's processes only the first prints."""
     return int(os.environ.get("RANK", 0)) == 0
 
 
-def _device(name: str) -> str:
+def find_place(name: str) -> str:
     """Each of torchrun's processes takes its own of the machine's CUDA devices."""
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if name == "cuda" else name
 
@@ -138,17 +137,12 @@ def _as_text(table: DataFrame) -> str:
 
 def _entry(row: Series, width: int) -> list[str]:
     from analysis.claims import CLAIMS
+    from analysis.claims.words import effect_text
 
     sentences = {claim.name: claim.sentence for claim in CLAIMS}
-    interval = "" if math.isnan(row.effect) else "{} [{}, {}]".format(*map(_number, row[["effect", "low", "high"]]))
-    first = f"  {row.claim:{width}}  {row.verdict:14}  {interval} {row.unit if interval else ''}".rstrip()
+    first = f"  {row.claim:{width}}  {row.verdict:14}  {effect_text(row)}".rstrip()
     below = [f"“{sentences[row.claim]}” ({row.source})"] if row.claim in sentences else []
     below += [row.reason] if row.reason else []
     margin = " " * (width + 4)
     filled = [textwrap.fill(text, _WIDTH, initial_indent=margin, subsequent_indent=margin) for text in below]
     return [first, *filled]
-
-
-def _number(value: float) -> str:
-    """Three digits or decimals, whichever are fewer."""
-    return f"{value:+.{3 if abs(value) < 1 else 2 if abs(value) < 10 else 1}f}"

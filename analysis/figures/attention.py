@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from analysis.figures.overlay import enlarge, map_overlay
-from analysis.figures.style import CATEGORIES, DIVERGING, GATES, SEQUENTIAL, axes_for, picture_axes
+from analysis.figures.style import CATEGORIES, DIVERGING, GATES, SEQUENTIAL, axes_for, inches, picture_axes
 from analysis.models.spec import ChannelForm
 from analysis.views import Gate
 
@@ -41,13 +41,38 @@ def attention_row(
     figure, ax = picture_axes(ax, image.shape, beside=1.0)
     top = float(row.max())
     ax.imshow(row_overlay(image, row, top, align_corners))
-    for colour, width in (("black", 3.5), ("white", 1.8)):  # white on black: seen on any colour
-        ring = ax.plot(pixel[1], pixel[0], "o", markersize=11, markerfacecolor="none")
-        ring[0].set(markeredgecolor=colour, markeredgewidth=width)
+    _mark(ax, pixel)
     ax.set_title(f"{title} ({row.shape[0]} x {row.shape[1]} cells)")
     colours = ScalarMappable(Normalize(0, top * row.size), SEQUENTIAL)
     figure.colorbar(colours, ax=ax, label="attention, in multiples of uniform (1/N)", shrink=0.85)
     return figure
+
+
+def attention_rows(
+    image: np.ndarray,
+    rows: np.ndarray,
+    pixels: Sequence[tuple[int, int]],
+    titles: Sequence[str],
+    align_corners: bool,
+) -> Figure:
+    """Where several pixels (y, x) look, side by side on one scale: their rows ``[n, h, w]`` over the photograph."""
+    width, height = inches(image.shape, 3.1)
+    figure = Figure(figsize=(len(rows) * width + 0.8, height + 0.5), layout="constrained")
+    panels = figure.subplots(1, len(rows), squeeze=False)[0]
+    top = float(rows.max())
+    for ax, row, pixel, title in zip(panels, rows, pixels, titles, strict=True):
+        ax.imshow(row_overlay(image, row, top, align_corners))
+        _mark(ax, pixel, 6)
+        ax.set(xticks=[], yticks=[], title=title)
+    colours = ScalarMappable(Normalize(0, top * rows[0].size), SEQUENTIAL)
+    figure.colorbar(colours, ax=list(panels), label="attention, in multiples of uniform", shrink=0.9, pad=0.015)
+    return figure
+
+
+def _mark(ax: Axes, pixel: tuple[int, int], size: float = 11) -> None:
+    for colour, width in (("black", 0.32 * size), ("white", 0.16 * size)):  # white on black: seen on any colour
+        ring = ax.plot(pixel[1], pixel[0], "o", markersize=size, markerfacecolor="none")
+        ring[0].set(markeredgecolor=colour, markeredgewidth=width)
 
 
 def class_mass(table: pd.DataFrame, title: str, ax: Axes | None = None) -> Figure:

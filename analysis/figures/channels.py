@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from analysis.figures.overlay import blend, enlarge, grey, heat, share
-from analysis.figures.style import CATEGORIES, DIVERGING, axes_for, inches
+from analysis.figures.style import CATEGORIES, DIVERGING, SEQUENTIAL, axes_for, inches
 from analysis.models.spec import ChannelForm
 
 STEPS: dict[ChannelForm, tuple[str, str, str]] = {
@@ -28,6 +29,52 @@ def correlation_matrix(correlation: np.ndarray, order: np.ndarray, group: np.nda
     ax.set(title="Correlation of channels, clustered", xlabel="channel i, reordered", ylabel="channel j, reordered")
     figure.colorbar(shown, ax=ax, label="correlation over positions")
     return figure
+
+
+def channel_clusters(
+    correlation: np.ndarray,
+    affinity: np.ndarray,
+    order: np.ndarray,
+    group: np.ndarray,
+    top_class: Sequence[str],
+    colours: Mapping[str, np.ndarray],
+    form: ChannelForm,
+) -> Figure:
+    """Correlation and affinity ``[C, C]`` in one ``order``, with lines between groups ``[C]``, and beside each channel
+    a strip in the colour of its class; ``top_class`` names it, empty for a dead channel. ``colours``: uint8 RGB.
+    """
+    figure = Figure(figsize=(11.0, 7.0), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    related = left.imshow(correlation[np.ix_(order, order)], DIVERGING, vmin=-1, vmax=1, interpolation="nearest")
+    top = float(np.quantile(affinity, 0.995))
+    weight = right.imshow(affinity[np.ix_(order, order)], SEQUENTIAL, vmin=0, vmax=top, interpolation="nearest")
+    left.set_title("correlation over positions")
+    right.set_title(f"affinity ({form} form)")
+    strip = np.array([colours.get(name, np.array([255, 255, 255])) for name in np.asarray(top_class)[order]], np.uint8)
+    for ax in (left, right):
+        for edge in np.flatnonzero(np.diff(group[order])) + 0.5:
+            ax.axhline(edge, color="black", linewidth=0.5)
+            ax.axvline(edge, color="black", linewidth=0.5)
+        _strip(ax, strip)
+        ax.set_xlabel("channel i, in the order of the tree")
+    left.set_ylabel("channel j, in the order of the tree", labelpad=10)
+    figure.colorbar(related, ax=left, location="bottom", shrink=0.9, label="correlation", ticks=(-1, -0.5, 0, 0.5, 1))
+    figure.colorbar(weight, ax=right, location="bottom", shrink=0.9, extend="max", label="affinity (rows sum to 1)")
+    there = [name for name in colours if name in set(top_class)]
+    marks = [Patch(facecolor=colours[name] / 255, edgecolor="0.3", label=name) for name in there]
+    figure.legend(handles=marks, loc="outside lower center", ncols=6, frameon=False)
+    return figure
+
+
+def _strip(ax: Axes, colours: np.ndarray) -> None:
+    """Beside the rows and above the columns of a matrix: uint8 ``[C, 3]``."""
+    beside, above = ax.inset_axes((-0.045, 0, 0.03, 1)), ax.inset_axes((0, 1.015, 1, 0.03))
+    beside.imshow(colours[:, None], aspect="auto", interpolation="nearest")
+    above.imshow(colours[None], aspect="auto", interpolation="nearest")
+    for one in (beside, above):
+        one.set(xticks=[], yticks=[])
+    ax.set_yticks([])
+    ax.set_title(ax.get_title(), pad=12)
 
 
 def entering(energy: np.ndarray, form: ChannelForm) -> np.ndarray:

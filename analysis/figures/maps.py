@@ -72,14 +72,40 @@ def weight_maps(
     return figure
 
 
+def weights_and_winner(image: np.ndarray, weights: np.ndarray, winner: np.ndarray, branches: Sequence[str]) -> Figure:
+    """Photograph and winning branch ``[h, w]`` above, below the weights ``[S, h, w]`` of all branches from 0 to 1."""
+    columns = max(3, len(weights))
+    width, height = inches(image.shape, PANEL)
+    figure = Figure(figsize=(columns * width + 0.9, 2 * height + 1.0), layout="constrained")
+    panels = figure.subplots(2, columns, squeeze=False)
+    photograph(image, panels[0, 0])
+    panels[0, 0].set_title("photograph")
+    marks = _winners(panels[0, 1], winner, branches)
+    panels[0, 1].set(xticks=[], yticks=[], title="winning branch")
+    panels[0, 2].legend(handles=marks, loc="upper left", frameon=False)
+    for ax in (*panels[0, 2:], *panels[1, len(weights) :]):
+        ax.set_axis_off()
+    for ax, values, branch in zip(panels[1], weights, branches, strict=False):
+        ax.imshow(values, cmap=SEQUENTIAL, interpolation="nearest", vmin=0, vmax=1)
+        ax.set(xticks=[], yticks=[], title=branch)
+    figure.colorbar(panels[1, 0].images[0], ax=list(panels[1]), label="weight", shrink=0.9, pad=0.015)
+    return figure
+
+
+def _winners(ax: Axes, winner: np.ndarray, branches: Sequence[str]) -> list[Patch]:
+    """Draw them, and give their marks for a legend."""
+    colours = [CATEGORIES[i % len(CATEGORIES)] for i in range(len(branches))]
+    ax.imshow(winner, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(branches) - 0.5, interpolation="nearest")
+    shares = [f"{branch}: {(winner == i).mean():.1%}" for i, branch in enumerate(branches)]
+    return [Patch(facecolor=colour, label=text) for colour, text in zip(colours, shares, strict=True)]
+
+
 def winner_map(winner: np.ndarray, branches: Sequence[str], title: str, ax: Axes | None = None) -> Figure:
     """The winning branch of every cell, int ``[h, w]``, with each branch's share of the cells in the legend."""
     figure, ax = picture_axes(ax, winner.shape, beside=2.0)
-    colours = [CATEGORIES[i % len(CATEGORIES)] for i in range(len(branches))]
-    ax.imshow(winner, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(branches) - 0.5, interpolation="nearest")
+    marks = _winners(ax, winner, branches)
     ax.set_title(title)
-    shares = [f"{branch}: {(winner == i).mean():.1%}" for i, branch in enumerate(branches)]
-    _legend_beside(ax, [Patch(facecolor=colour, label=text) for colour, text in zip(colours, shares, strict=True)])
+    _legend_beside(ax, marks)
     return figure
 
 

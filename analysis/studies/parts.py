@@ -178,14 +178,14 @@ def open_parts(
         "images": len(dataset),
         "images_per_part": size,
         "things": sorted(dataset.things),
-        "files": _sum(_files(dataset)),
+        "files": _sum(files_of(dataset)),
     }
     _check_same(folder / "description.json", description)
     provenance = {**description, "step": checkpoint.origin.get("step"), "command": command_line()}
     return Parts(folder, len(dataset), size, provenance)
 
 
-def _files(dataset: Dataset) -> list[list[str]]:
+def files_of(dataset: Dataset) -> list[list[str]]:
     """Name and content of every file, and what made images are made from: other labels are other rows.
 
     Contents and not times: a copy of the data, or the same disk mounted again, has other times. Reading them costs a

@@ -6,6 +6,7 @@ from functools import partial
 
 import streamlit as st
 
+from analysis.figures.captions import weights_caption, winner_caption
 from analysis.figures.maps import weight_maps, winner_map
 from analysis.models import ScaleSpec
 from dashboard import address
@@ -38,7 +39,7 @@ def _maps(look: Look) -> None:
         st.warning(words.PANELS, icon=":material/visibility:")
     scale = "common" if panels == "common" else "panel"
     draw = partial(weight_maps, look.seen.weights, look.seen.branches, look.photo.image, scale)
-    figure(draw, "weights", (*look.key, panels), words.weights_caption(look.seen), look.origin)
+    figure(draw, "weights", (*look.key, panels), weights_caption(look.seen), look.origin)
 
 
 def _panels(key: str) -> str | None:
@@ -51,4 +52,4 @@ def _winner(look: Look) -> None:
     assert look.seen.winner is not None
     with st.container(width=600):
         draw = partial(winner_map, look.seen.winner, look.seen.branches, "Winning branch")
-        figure(draw, "winner", look.key, words.winner_caption(look.seen), look.origin)
+        figure(draw, "winner", look.key, winner_caption(look.seen), look.origin)

@@ -6,10 +6,14 @@ them is their areas, for the quartiles of a class.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import pandas as pd
 
 from analysis.evaluation import COCO_CUTS
-from analysis.studies.object_scale.effects import WON
+from analysis.statistics import mean
+from analysis.studies.object_scale.effects import WON, estimated
 from analysis.studies.study import Result
 
 _KEYS = "checkpoint, recipe, seed, dataset, split"
@@ -52,6 +56,53 @@ def interventions(result: Result) -> pd.DataFrame:
         group by grouping sets
             (({_KEYS}, claim, intervention, size_bin, class), ({_KEYS}, claim, intervention, size_bin)) order by all"""
     )
+
+
+def weights_by_size(result: Result) -> pd.DataFrame:
+    """Mean weights on things, inside and at the placebo, with 95 % intervals: a row per recipe, class (and ``all``),
+    scale, size_bin (``below a cell``, ``quartile 1`` to ``4`` within class) and ``value``; see :func:`_with_intervals`.
+    """
+    rows = _in_bins(result, "(select * from objects where thing)", "scale = (select max(scale) from objects)")
+    return _with_intervals(rows, ("weight_inside", "weight_placebo"), ("scale",))
+
+
+def ious_by_size(result: Result) -> pd.DataFrame:
+    """Mean object IoU (0..1) under every intervention on the weights, as :func:`weights_by_size` has the weights."""
+    rows = _in_bins(result, "object_interventions", "intervention = 'untouched'")
+    flattened = rows[rows["intervention"] == "untouched"].assign(
+        intervention="object mean", iou=lambda t: t.iou_baseline
+    )
+    return _with_intervals(pd.concat([rows, flattened], ignore_index=True), ("iou",), ("intervention",))
+
+
+def _in_bins(result: Result, table: str, once: str) -> pd.DataFrame:
+    """The rows of a table, each in its one bin of size."""
+    return result.summary(
+        f"with source as not materialized (select * from {table}), {_binned('source', once)} "
+        f"select * from binned where size_bin like 'quartile%' or size_bin = 'below a cell' order by all"
+    )
+
+
+def _with_intervals(rows: pd.DataFrame, values: Sequence[str], by: Sequence[str]) -> pd.DataFrame:
+    """Means of ``values`` over objects, with ``low`` and ``high`` over blocks (and seeds); NaN for fewer than six.
+
+    ``area`` is the geometric mean of the objects' (pixels); ``reason`` says why there is no interval.
+    """
+    found = []
+    for class_, mine in [("all", rows), *rows.groupby("class", sort=True)]:
+        for _, part in mine.groupby(["recipe", *by, "size_bin"], sort=True):
+            where = {**part.iloc[0][["recipe", *by, "size_bin"]].to_dict(), "class": class_}
+            found += [{**where, "value": name, **_mean_of(part.dropna(subset=name), name)} for name in values]
+    return pd.DataFrame(found)
+
+
+def _mean_of(rows: pd.DataFrame, value: str) -> dict[str, object]:
+    effect, reason = estimated(rows, lambda t, w: mean(t[value], w)) if len(rows) else (None, "no object")
+    area = float(np.exp(np.log(rows["area"]).mean())) if len(rows) else np.nan
+    counts = {"n_objects": rows[["checkpoint", "image", "object"]].drop_duplicates().shape[0]}
+    counts |= {"n_blocks": rows["block"].nunique(), "n_seeds": rows["seed"].nunique()}
+    ends = (effect.effect, effect.low, effect.high) if effect else (rows[value].mean(), np.nan, np.nan)
+    return {"area": area, **dict(zip(("mean", "low", "high"), ends, strict=True)), **counts, "reason": reason}
 
 
 def _binned(table: str, once: str, more: str = "null") -> str:

@@ -80,3 +80,17 @@ class Queries:
         control = len(measured[f"redrawn_{_RATES[0]}"])
         counts = {"queries": int(where.sum()), "control_queries": control, "cells": where.size}
         return {"class": self.classes[c], **counts, **means}
+
+
+def own_class(position_context: pd.DataFrame) -> pd.DataFrame:
+    """Means over the queries of all images: a row a class with ``mass`` on itself, its ``base_rate`` among the keys,
+    and ``distance_matched_rate``, what its distances alone would give; ``queries`` and ``images``.
+    """
+    rates = ["same_class_mass", "base_rate", "distance_matched_rate"]
+    found = []
+    for class_, rows in position_context.groupby("class", sort=True):
+        weight = rows["queries"] / rows["queries"].sum()
+        means = {name: float(rows[name] @ weight) for name in rates}
+        counts = {"queries": int(rows["queries"].sum()), "images": rows["image"].nunique()}
+        found.append({"class": class_, **means, **counts})
+    return pd.DataFrame(found).rename(columns={"same_class_mass": "mass"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.views import View, branch_labels
+from analysis.views import branch_labels
 from dashboard.words.models import CHEN
 
 WEIGHTS = rf"""
@@ -43,27 +43,6 @@ it."""
 PROBE = """
 The same object in the same place at another size: cut out, its place filled smoothly, pasted back. The placebo is the
 same done to the bare ground at the same height: what the pasting alone does to the weights."""
-
-
-def weights_caption(seen: View) -> str:
-    """Mean weights, and how much the weights vary over the photograph."""
-    assert seen.weights is not None
-    means = [f"{branch} {w.mean():.2f} ({w.min():.2f} to {w.max():.2f})" for branch, w in _by_branch(seen)]
-    return f"Mean weight, and range over the photograph: {', '.join(means)}."
-
-
-def winner_caption(seen: View) -> str:
-    """Shares of the cells that each branch wins, largest first."""
-    assert seen.winner is not None
-    shares = [float((seen.winner == s).mean()) for s in range(len(seen.branches))]
-    order = np.argsort(shares)[::-1]
-    said = [f"the {seen.branches[s]} wins {shares[s]:.0%}" for s in order]
-    return f"Of {seen.winner.size:,} positions {', '.join(said)}."
-
-
-def _by_branch(seen: View) -> list[tuple[str, np.ndarray]]:
-    assert seen.weights is not None
-    return list(zip(seen.branches, seen.weights, strict=True))
 
 
 def objects_caption(rows: pd.DataFrame, truth: bool) -> str:
