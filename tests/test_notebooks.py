@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +45,23 @@ def on_camvid(source: str) -> str:
     return source.replace("demo/shapes-", "demo/camvid-").replace('"shapes"', f'"camvid:{CAMVID}"')
 
 
-def execute(notebook: Any) -> None:
+def execute(notebook: Any, **environment: str) -> Any:
     where = {"metadata": {"path": str(ROOT / "notebooks")}}
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where).execute()
+    client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where)
+    return client.execute(env={**os.environ, **environment})
+
+
+@pytest.fixture(scope="module")
+def on_demo(request: pytest.FixtureRequest) -> Iterator[Mapping[Path, Future[Any]]]:
+    """The executed notebooks of the tests that were chosen: two run at a time, on a core each.
+
+    Half of a notebook's time is the start of a kernel and imports, which take one core.
+    """
+    tests = [item for item in request.session.items if item.originalname == "test_it_runs_on_the_embedded_demo"]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        files = [item.callspec.params["file"] for item in tests]
+        yield {file: pool.submit(execute, read(file), OMP_NUM_THREADS="1") for file in files}
+        pool.shutdown(cancel_futures=True)
 
 
 def mime_types(notebook: Any) -> set[str]:
@@ -76,10 +93,8 @@ def test_it_has_no_logic_that_a_test_cannot_reach(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_it_runs_on_the_embedded_demo(file: Path) -> None:
-    notebook = read(file)
-    execute(notebook)
-    assert "image/png" in mime_types(notebook)
+def test_it_runs_on_the_embedded_demo(file: Path, on_demo: Mapping[Path, Future[Any]]) -> None:
+    assert "image/png" in mime_types(on_demo[file].result())
 
 
 @pytest.mark.slow
