@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from analysis.errors import AnalysisError
-from analysis.models.kernels import CHUNK
+from analysis.models.kernels import block_rows
 
 if TYPE_CHECKING:
     from analysis.datasets.sample import Objects
@@ -164,7 +164,7 @@ def log_normalisers(query: Tensor, key: Tensor) -> Tensor:
     """The logarithm of what each row of the attention is divided by, float32 ``[h, w]``; some rows at a time."""
     with torch.autocast(query.device.type, enabled=False):
         keys = key.flatten(1).float()
-        chunks = query.flatten(1).float().T.split(CHUNK)
+        chunks = query.flatten(1).float().T.split(block_rows(keys.shape[1]))
         return torch.cat([torch.logsumexp(q @ keys, dim=-1) for q in chunks]).view(query.shape[1:])
 
 

@@ -186,34 +186,6 @@ def test_query_is_the_position_that_looks() -> None:
     torch.testing.assert_close(attended[[0, 2, 3]], torch.full((3,), 1.5))
 
 
-def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    query, key, value = torch.randn(2, 4, 50), torch.randn(2, 4, 50), torch.randn(2, 8, 50)
-    whole = position_attention(query, key, value)
-    monkeypatch.setattr("analysis.models.kernels.CHUNK", 7)
-    torch.testing.assert_close(position_attention(query, key, value), whole)
-
-
-@pytest.mark.parametrize("rule", ["forbid equal", "forbid other"])
-def test_mask_rules_take_keys_away(rule: str) -> None:
-    torch.manual_seed(0)
-    query, key, value = torch.randn(1, 4, 30), torch.randn(1, 4, 30), torch.randn(1, 8, 30)
-    labels = torch.randint(0, 3, (1, 30))
-    labels[0, 0] = 9  # alone: 'forbid other' leaves it itself
-    scores = (query.transpose(1, 2) @ key)[0]
-    same = labels[0][:, None] == labels[0][None, :]
-    weights = scores.masked_fill(same if rule == "forbid equal" else ~same, -torch.inf).softmax(dim=-1)
-    expected = value @ weights.T
-    torch.testing.assert_close(position_attention(query, key, value, labels, rule), expected)
-
-
-def test_a_row_without_keys_gives_zero() -> None:
-    labels = torch.zeros(1, 6, dtype=torch.long)
-    result = position_attention(
-        torch.randn(1, 2, 6), torch.randn(1, 2, 6), torch.randn(1, 3, 6), labels, "forbid equal"
-    )
-    assert torch.equal(result, torch.zeros(1, 3, 6))
-
-
 def test_gates_at_zero_make_the_paths_an_identity() -> None:
     both, none = tiny_dual(), tiny_dual(position=False, channel=False)
     assert {name: gate.item() for name, gate in gates(both).items()} == {"alpha": 0.0, "beta": 0.0}
