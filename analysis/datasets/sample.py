@@ -136,12 +136,14 @@ def read_instances(path: Path, size: tuple[int, int]) -> np.ndarray:
     return stored
 
 
-def connected_objects(label: np.ndarray, things: frozenset[int]) -> Objects:
-    """8-connected regions of equal thing class in ``label`` ``[H, W]``, numbered in raster order."""
+def connected_objects(label: np.ndarray, things: frozenset[int], then: frozenset[int] = frozenset()) -> Objects:
+    """8-connected regions of equal thing class in ``label`` ``[H, W]``, numbered in raster order; after them those of
+    the classes ``then``, numbered on."""
     region, lengths, values = connected_regions(label)
-    inside = np.isin(values, list(things))
-    numbers = np.where(inside, inside.cumsum(), 0).astype(np.int32)
-    return Objects(numbers[region].repeat(lengths).reshape(label.shape), values[inside].astype(np.int64))
+    order = np.concatenate([np.flatnonzero(np.isin(values, list(some))) for some in (things, then)])
+    numbers = np.zeros(len(values), np.int32)
+    numbers[order] = np.arange(1, len(order) + 1)
+    return Objects(numbers[region].repeat(lengths).reshape(label.shape), values[order].astype(np.int64))
 
 
 def objects_of_instances(label: np.ndarray, instances: np.ndarray, things: frozenset[int]) -> Objects:

@@ -100,8 +100,11 @@ class Regions:
 def regions_of(sample: Sample, label: np.ndarray) -> Regions:
     """Things and stuff of a sample; pixels of a thing class that are in no object are in no region."""
     stuff = frozenset(range(int(label.max()) + 1)) - sample.things - {IGNORE}
-    both = joined(sample.objects, connected_objects(label, stuff))
-    return Regions(both.map, both.classes, np.arange(len(both)) < len(sample.objects), _runs(both))
+    if sample.instances is None and label is sample.label:  # as sample.objects, in one go
+        both = connected_objects(label, sample.things, stuff)
+    else:
+        both = joined(sample.objects, connected_objects(label, stuff))
+    return Regions(both.map, both.classes, np.isin(both.classes, list(sample.things)), _runs(both))
 
 
 def _runs(objects: Objects) -> Runs:
