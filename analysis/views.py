@@ -18,7 +18,6 @@ from torch import Tensor
 
 from analysis.errors import AnalysisError
 from analysis.measures import (
-    CHUNK,
     attention_columns,
     attention_rows,
     log_normalisers,
@@ -27,6 +26,8 @@ from analysis.measures import (
 )
 from analysis.models import Model, gates, predict
 from analysis.models.dual_attention import GATED_PATHS, ChannelAttention
+from analysis.models.kernels import block_rows
+from analysis.models.kernels import block_rows
 from analysis.models.spec import ChannelForm
 from analysis.modules.own_module import OwnModule
 from analysis.tap_names import Names
@@ -98,9 +99,9 @@ class View:
     def _mean(self, cells: Sequence[tuple[int, int]], maps: Callable[..., Tensor]) -> np.ndarray:
         if self.query is None or self.key is None:
             raise _no_position()
-        total = torch.zeros(self.query.shape[1:])
-        for start in range(0, len(cells), CHUNK):
-            total += maps(self.query, self.key, cells[start : start + CHUNK]).sum(dim=0)
+        total, some = torch.zeros(self.query.shape[1:]), block_rows(self.key[0].numel())
+        for start in range(0, len(cells), some):
+            total += maps(self.query, self.key, cells[start : start + some]).sum(dim=0)
         return (total / len(cells)).numpy()
 
 
