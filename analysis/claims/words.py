@@ -118,7 +118,7 @@ def counted(rows: pd.DataFrame) -> str:
 
 def number(value: float) -> str:
     """Signed, with three digits or decimals, whichever are fewer."""
-    return f"{value:+.{3 if abs(value) < 1 else 2 if abs(value) < 10 else 1}f}"
+    return f"{value:+z.{3 if abs(value) < 1 else 2 if abs(value) < 10 else 1}f}"
 
 
 def effect_text(row: Any) -> str:

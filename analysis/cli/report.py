@@ -16,7 +16,7 @@ def report(
     data: str,
     out: Path,
     split: str | None = None,
-    images: int | Literal["all"] = 64,
+    images: int | Literal["all"] = 48,
     only: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
     device: str = "cpu",
 ) -> None:

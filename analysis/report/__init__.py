@@ -31,7 +31,7 @@ from analysis.report.material import Material
 from analysis.store import replacing
 from analysis.studies.parts import Rank
 
-IMAGES = 64  # of a split, unless more are asked for: the demo's report then takes about a minute
+IMAGES = 48  # of a split, unless more are asked for: the demo takes about a minute
 
 __all__ = ["IMAGES", "default_split", "write_report"]
 

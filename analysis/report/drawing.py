@@ -123,9 +123,9 @@ def _bytes(value: Any) -> bytes:
 
 @cache
 def _code() -> str:
-    """Of what draws."""
-    folders = (Path(analysis.figures.__file__).parent, Path(__file__).parent)
-    return digest(*(file.read_text("utf-8") for folder in folders for file in sorted(folder.glob("*.py"))))
+    """Of what draws; all else that a figure follows from is in its arguments."""
+    files = [Path(__file__), *sorted(Path(analysis.figures.__file__).parent.glob("*.py"))]
+    return digest(*(file.read_text("utf-8") for file in files))
 
 
 def _kept(note: Path, key: str, out: Path) -> dict[str, str] | None:

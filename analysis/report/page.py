@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.claims import Claim, Given, headlines
-from analysis.claims.words import MEANING, PLAIN, Plain, control_text, effect_text
+from analysis.claims.words import MEANING, PLAIN, Plain, control_text, effect_text, find_claim
 from analysis.datasets.sample import Dataset
 from analysis.report.drawing import FOLDER, Picture
 from analysis.report.material import Material, counts_of
@@ -45,6 +45,11 @@ class Section:
     rows: Sequence[Mapping[str, Any]]
     further: Sequence[Mapping[str, Any]]
     figures: Sequence[Shown]
+
+    @property
+    def several(self) -> bool:
+        """Whether recipes must be told apart."""
+        return len({row["recipe"] for row in self.headlines}) > 1
 
 
 def shown(picture: Picture, out: Path, files: Mapping[str, str]) -> Shown:
@@ -118,15 +123,27 @@ def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row with its numbers in words."""
     recipe = ", ".join(dict.fromkeys(map(family, str(row["recipe"]).split(", "))))
-    smallest = "" if pd.isna(row["smallest_effect"]) else f"{row['smallest_effect']:g}"
+    smallest = "–" if pd.isna(row["smallest_effect"]) else f"{row['smallest_effect']:g}"
     return {
         **row,
         "recipe": recipe,
         "effect_text": effect_text(row),
         "control_text": control_text(row),
+        "smallest_number": smallest,
         "smallest": f"{smallest} {row['unit']}".strip(),
-        "counts": counts_of(pd.DataFrame([row])),
+        "counts": _counts(row),
     }
+
+
+def _counts(row: Mapping[str, Any]) -> str:
+    """What it was measured on; of other studies than that of objects ``n_objects`` are rows of a table."""
+    if not row["n_blocks"]:
+        return ""
+    claim = find_claim(row["claim"])
+    numbers = {name: row[name] for name in ("n_objects", "n_blocks", "n_seeds")}
+    if claim is None or claim.study != "object_scale":
+        numbers.pop("n_objects")
+    return counts_of(pd.DataFrame([numbers]))
 
 
 def _number(n: int, word: str) -> str:

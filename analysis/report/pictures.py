@@ -40,11 +40,13 @@ def overview(material: Material) -> Picture | None:
 def of_claim(claim: Claim, material: Material) -> list[Picture]:
     """The figures of one sentence, that of its effects last."""
     found = list(PICTURES[claim.name](claim, material)) if claim.name in PICTURES else []
+    rows = material.main_rows(claim)
     caption = (
-        "Effects of all classes and each, observed and under intervention, in multiples of the smallest effect that "
-        "matters; dashed below each, the interval of its control, which must lie in the grey."
+        "Effects of all classes and each, as far as there are intervals, in multiples of the smallest that matters"
     )
-    effects = _forest(f"{claim.name}-effects", material.main_rows(claim), caption, True)
+    if rows["control_low"].notna().any():
+        caption += "; dashed below each, the interval of its control, which must lie in the grey"
+    effects = _forest(f"{claim.name}-effects", rows, f"{caption}.", True)
     return [*found, effects] if effects else found
 
 

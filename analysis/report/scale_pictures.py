@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
@@ -13,6 +13,7 @@ from analysis.figures.maps import weights_and_winner
 from analysis.figures.sizes import iou_by_size, weight_by_size, weight_by_size_of_classes
 from analysis.report.drawing import COLUMN, PAGE, Picture
 from analysis.report.material import Material, counts_of, named
+from analysis.statistics import MIN_BLOCKS
 from analysis.studies.object_scale.sizes import ious_by_size, weights_by_size
 from analysis.views import view
 
@@ -30,7 +31,7 @@ def large_objects(claim: Claim, material: Material) -> Iterator[Picture]:
     objects = material.table("objects")
     for suffix, given in material.recipes("scale") if objects is not None else ():
         rows = _of_recipe(weights_by_size(material.result), given)
-        caption = f"As above for every class; {_BINS}. {named(given)}. {_intervals(rows)}"
+        caption = f"As above for every class; {_BINS}. {named(given)}. {_intervals(rows, given)}"
         yield Picture(f"{claim.name}-by-class{suffix}", weight_by_size_of_classes, (rows,), PAGE, caption, table=rows)
 
 
@@ -45,7 +46,7 @@ def weights_matter(claim: Claim, material: Material) -> Iterator[Picture]:
         caption = (
             "Mean IoU of objects by size, with their own mean weight in all their cells (object mean), with that of "
             "another object of their class (shuffled; only objects for which there is one), with equal weights, and "
-            f"with one branch only; {_BINS}. {named(given)}. {_intervals(rows)}"
+            f"with one branch only; {_BINS}. {named(given)}. {_intervals(rows, given)}"
         )
         yield Picture(f"{claim.name}-iou-by-size{suffix}", iou_by_size, (rows,), COLUMN, caption, 3.4, rows)
 
@@ -107,7 +108,7 @@ def _weights(claim: Claim, material: Material) -> Iterator[Picture]:
         rows = rows[rows["class"] == "all"]
         caption = (
             "Mean weight of each branch on objects, by size; dotted, where the same masks are moved sideways; "
-            f"{_BINS}. {named(given)}. {_intervals(rows)}"
+            f"{_BINS}. {named(given)}. {_intervals(rows, given)}"
         )
         yield Picture(f"{claim.name}-by-size{suffix}", weight_by_size, (rows,), COLUMN, caption, 3.0, rows)
 
@@ -116,12 +117,15 @@ def _of_recipe(table: pd.DataFrame, given: list[Given]) -> pd.DataFrame:
     return table[table["recipe"] == given[0].identity["recipe"]].reset_index(drop=True)
 
 
-def _intervals(rows: pd.DataFrame) -> str:
+def _intervals(rows: pd.DataFrame, given: Sequence[Given]) -> str:
     """Of what the bars are, or why there are none."""
-    counted = counts_of(
-        rows.groupby(["class", "value", rows.columns[1]]).agg({"n_objects": "sum", "n_blocks": "max", "n_seeds": "max"})
-    )
-    if rows["low"].notna().any():
-        return f"Bars are 95 % intervals over blocks; {counted}."
+    series = "scale" if "scale" in rows else "intervention"
+    objects = int(rows.groupby(["class", "value", series])["n_objects"].sum().max())
+    blocks = len({item.block for one in given for item in one.dataset.items})
+    counted = counts_of(pd.DataFrame([{"n_objects": objects, "n_blocks": blocks, "n_seeds": rows["n_seeds"].max()}]))
+    known = rows["low"].notna()
+    if known.any():
+        few = "" if known.all() else f" Bins with objects in fewer than {MIN_BLOCKS} blocks have none."
+        return f"Bars are 95 % intervals over blocks; {counted}.{few}"
     why = next((reason for reason in rows["reason"] if reason), "too few data")
     return f"No intervals: {why}; {counted}."
