@@ -27,7 +27,6 @@ from analysis.measures import (
 from analysis.models import Model, gates, predict
 from analysis.models.dual_attention import GATED_PATHS, ChannelAttention
 from analysis.models.kernels import block_rows
-from analysis.models.kernels import block_rows
 from analysis.models.spec import ChannelForm
 from analysis.modules.own_module import OwnModule
 from analysis.tap_names import Names
