@@ -1,129 +1,218 @@
-"""What a capture costs: a forward with four tensors captured, as a ratio to the plain forward of the same run.
+"""What a capture costs and whether it is right, beside the ways that others offer.
 
-    python benchmarks/capture.py [--json] [--rounds 40]
+    python benchmarks/capture.py [--json] [--quick]
 
-Plain, captured and once more plain forwards alternate, so that a change of load or clock meets all of them. Times are
-CPU seconds of this process, on one thread, and include setting up the capture. The ratio of captured to plain, a median
-over rounds, should be at most 1.02; that of plain to plain is what the noise of the run alone gives.
+Four tensors of one forward of a 256 x 256 image, as a ratio to the plain forward of the same round; setting up is
+included where it is needed for every forward. ``plain again`` is what the noise of the run gives. On one thread. Speed
+does not tell the ways apart: values do. A tensor in front of an in-place ReLU is captured by each of them and compared
+with what the batch norm before it really gave.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from importlib.metadata import version
 
 import torch
-import torchvision
-from measuring import cpu_name
+from measuring import Work, paired
+from reported import Goal, Row, installed, options, peaks, report, rows_of
 from torch import Tensor, nn
+from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 from torchvision.models.segmentation import fcn_resnet50
 
 from analysis.models import DualAttention, ScaleAttention
 from analysis.taps import capture
 
-TARGET = 1.02
-
-
-@dataclass(frozen=True)
-class Case:
-    """A model with random weights, and the four tensors to capture from it."""
-
-    name: str
-    make: Callable[[], nn.Module]
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Result:
-    """CPU seconds of a plain forward; lower quartile, median and upper quartile of the ratios to it, pair by pair."""
-
-    name: str
-    plain_s: float
-    ratio: tuple[float, float, float]
-    same: tuple[float, float, float]
-    captured_mib: float
-
-
-CASES = (
-    Case(
-        "fcn_resnet50, by module path (copied)",
-        lambda: fcn_resnet50(weights=None, weights_backbone=None),
-        tuple(f"backbone.layer{i}" for i in (1, 2, 3, 4)),
-    ),
-    Case(
-        "ScaleAttention lite0, taps",
-        lambda: ScaleAttention(classes=11, backbone="lite0", output_stride=16, skip=True, head_width=64),
-        ("scale.weights", "scale.logits", "scale.scores.x100", "scale.features.x100"),
-    ),
-    Case(
-        "DualAttention lite0, taps",
-        lambda: DualAttention(classes=11, backbone="lite0", output_stride=16),
-        ("position.query", "position.key", "channel.affinity", "fused"),
-    ),
-)
+GOAL = Goal("cpu_ratio", 1.02)
+OURS, PLAIN = "capture", "plain"
+LAYERS = tuple(f"backbone.layer{i}" for i in (1, 2, 3, 4))
+NORM = "backbone.bn1"  # a ReLU that works in place follows
+Tensors = dict[str, Tensor]
+#: A model and names of its modules, to a function that runs an image and gives their outputs.
+Way = Callable[[nn.Module, tuple[str, ...]], Callable[[Tensor], Tensors]]
 
 
 def main() -> None:
-    """Measure every case and print a table, or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--rounds", type=int, default=40, help="rounds of three forwards a model")
-    options = parser.parse_args()
+    """Measure, compare and print."""
+    asked = options(__doc__)
     torch.set_num_threads(1)  # CPU time of several threads counts their waiting for each other
-    machine = {"cpu": cpu_name(), "torch": torch.__version__, "torchvision": torchvision.__version__}
-    results = [measure(case, options.rounds) for case in CASES]
-    if options.json:
-        print(json.dumps({**machine, "target": TARGET, "results": [asdict(result) for result in results]}, indent=2))
-        return
-    print(", ".join(f"{key} {value}" for key, value in machine.items()))
-    print(f"{'forwards in a ratio to plain ones (quartiles)':46s}{'captured':24s}{'plain again':24s}plain s  MiB kept")
-    for result in results:
-        ratio, same = (f"{median:.3f} ({low:.3f}-{high:.3f})" for low, median, high in (result.ratio, result.same))
-        print(f"{result.name:46s}{ratio:24s}{same:24s}{result.plain_s:7.3f}{result.captured_mib:10.1f}")
+    report(measure(asked), asked, "torch")
 
 
-def measure(case: Case, rounds: int) -> Result:
-    """Alternate plain, captured and plain forwards of one 256 x 256 image, in a turning order."""
-    model, image = case.make().eval(), torch.randn(1, 3, 256, 256)
-    kinds: dict[str, Callable[[], int]] = {
-        "plain": lambda: forward(model, image),
-        "captured": lambda: captured_forward(model, image, case.names),
-        "again": lambda: forward(model, image),
+def measure(asked: argparse.Namespace) -> list[Row]:
+    """Ratios of every way on a network of others, of our taps on our models, and values before an in-place ReLU."""
+    rounds = 6 if asked.quick else 30
+    versions = {name: version(package) for name, package in PACKAGES.items() if name in ways()}
+    table = paired(calls(image(256)), rounds)
+    mib = peaks(call, (PLAIN, *ways()), asked)
+    rows = rows_of("four layers of fcn_resnet50, by module path", table, versions, {OURS: GOAL}, mib)
+    for name, (make, taps) in CASES.items():
+        rows += rows_of(name, paired(tapped(make().eval(), taps), rounds), goals={OURS: GOAL})
+    return [*rows, *values(versions)]
+
+
+def image(side: int) -> Tensor:
+    """Noise ``[1, 3, side, side]``."""
+    return torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def network() -> nn.Module:
+    """A network that this project did not write, with random weights."""
+    torch.manual_seed(0)
+    return fcn_resnet50(weights=None, weights_backbone=None).eval()
+
+
+def calls(x: Tensor) -> dict[str, Work]:
+    """Every way on one network and image, the plain forward first and once more."""
+    model = network()
+    plain = partial(forward, model, x)
+    return {
+        PLAIN: plain,
+        **{name: partial(way(model, LAYERS), x) for name, way in ways().items()},
+        "plain again": plain,
     }
-    seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
-    captured_bytes = captured_forward(model, image, case.names)  # a warm-up as well
-    for turn in range(rounds):
-        for step in range(len(kinds)):
-            kind = list(kinds)[(turn + step) % len(kinds)]
-            start = time.process_time()
-            kinds[kind]()
-            seconds[kind].append(time.process_time() - start)
-    ratio, same = (quartiles(seconds[kind], seconds["plain"]) for kind in ("captured", "again"))
-    return Result(case.name, statistics.median(seconds["plain"]), ratio, same, captured_bytes / 2**20)
 
 
-@torch.inference_mode()
-def forward(model: nn.Module, image: Tensor) -> int:
+def call(name: str) -> Work:
+    """One of them for a process of its own, warmed up on a small image."""
+    model = network()
+    run = partial(forward, model) if name == PLAIN else ways()[name](model, LAYERS)
+    run(image(64))
+    return partial(run, image(256))
+
+
+def forward(model: nn.Module, x: Tensor) -> None:
     """One forward, nothing kept."""
-    model(image)
-    return 0
+    with torch.no_grad():
+        model(x)
 
 
-def captured_forward(model: nn.Module, image: Tensor, names: tuple[str, ...]) -> int:
-    """One forward inside a capture, setting it up included; the number of bytes it kept."""
-    with capture(model, *names) as taps:
-        forward(model, image)
-    return sum(tensor.nbytes for tensor in taps.values())
+CASES: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
+    "four taps of ScaleAttention lite0": (
+        lambda: ScaleAttention(classes=11, backbone="lite0", output_stride=16, skip=True, head_width=64),
+        ("scale.weights", "scale.logits", "scale.scores.x100", "scale.features.x100"),
+    ),
+    "four taps of DualAttention lite0": (
+        lambda: DualAttention(classes=11, backbone="lite0", output_stride=16),
+        ("position.query", "position.key", "channel.affinity", "fused"),
+    ),
+}
 
 
-def quartiles(seconds: list[float], plain: list[float]) -> tuple[float, float, float]:
-    """Quartiles of the ratios, pair by pair."""
-    low, median, high = statistics.quantiles([s / p for s, p in zip(seconds, plain, strict=True)], n=4)
-    return low, median, high
+def tapped(model: nn.Module, names: tuple[str, ...]) -> dict[str, Work]:
+    """Our taps of our models."""
+    x = image(256)
+    plain = partial(forward, model, x)
+    return {PLAIN: plain, OURS: partial(_captured(model, names), x), "plain again": plain}
+
+
+@cache
+def ways() -> dict[str, Way]:
+    """By name; those of packages that are not installed are left out."""
+    found: dict[str, Way] = {
+        OURS: _captured,
+        "hooks that keep the output": partial(_hooked, keep=lambda output: output),
+        "hooks that clone the output": partial(_hooked, keep=Tensor.clone),
+        "torchvision feature extractor": _extracted,
+        "nnsight trace": _traced,
+        "captum LayerActivation": _activations,
+    }
+    if not installed("nnsight"):
+        del found["nnsight trace"]
+    return found
+
+
+PACKAGES = {
+    "hooks that keep the output": "torch",
+    "hooks that clone the output": "torch",
+    "torchvision feature extractor": "torchvision",
+    "nnsight trace": "nnsight",
+    "captum LayerActivation": "captum",
+}
+
+
+def _captured(model: nn.Module, names: tuple[str, ...]) -> Callable[[Tensor], Tensors]:
+    def run(x: Tensor) -> Tensors:
+        with capture(model, *names) as taps, torch.no_grad():
+            model(x)
+        return dict(taps)
+
+    return run
+
+
+def _hooked(model: nn.Module, names: tuple[str, ...], keep: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensors]:
+    def run(x: Tensor) -> Tensors:
+        kept: Tensors = {}
+
+        def hook(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+            return lambda module, inputs, output: kept.update({name: keep(output)})
+
+        handles = [model.get_submodule(name).register_forward_hook(hook(name)) for name in names]
+        forward(model, x)
+        for handle in handles:
+            handle.remove()
+        return kept
+
+    return run
+
+
+def _extracted(model: nn.Module, names: tuple[str, ...]) -> Callable[[Tensor], Tensors]:
+    """The last node as well: else the extractor skips the rest of the network."""
+    last = get_graph_node_names(model)[1][-1]
+    extractor = create_feature_extractor(model, [*names, last]).eval()
+
+    def run(x: Tensor) -> Tensors:
+        with torch.no_grad():
+            found = extractor(x)
+        return {name: found[name] for name in names}
+
+    return run
+
+
+def _traced(model: nn.Module, names: tuple[str, ...]) -> Callable[[Tensor], Tensors]:
+    from nnsight import NNsight  # ty: ignore[import-not-found]
+
+    wrapped = NNsight(model)
+
+    @torch.no_grad()
+    def run(x: Tensor) -> Tensors:
+        kept: Tensors = {}
+        with wrapped.trace(x):  # nnsight takes these lines and runs them elsewhere: a name bound here would be lost
+            for name in names:
+                kept[name] = wrapped.get(name).output.save()
+        return kept
+
+    return run
+
+
+def _activations(model: nn.Module, names: tuple[str, ...]) -> Callable[[Tensor], Tensors]:
+    from captum.attr import LayerActivation
+
+    layers = LayerActivation(lambda x: model(x)["out"], [model.get_submodule(name) for name in names])
+
+    def run(x: Tensor) -> Tensors:
+        with torch.no_grad():
+            found = layers.attribute(x)
+        return dict(zip(names, found, strict=True))
+
+    return run
+
+
+def values(versions: dict[str, str]) -> Iterator[Row]:
+    """What each way gives of a batch norm in front of an in-place ReLU, alone and beside a later layer."""
+    model, x = network(), image(64)
+    backbone = model.get_submodule("backbone")
+    with torch.no_grad():
+        truth = backbone.get_submodule("bn1")(backbone.get_submodule("conv1")(x))
+    for name, way in ways().items():
+        found = way(model, (NORM, LAYERS[0]))(x)[NORM]
+        true = torch.equal(found, truth)
+        overwritten = torch.equal(found, truth.relu())
+        remark = "true values" if true else "values after the ReLU" if overwritten else "other values"
+        goal = ("true values", true) if name == OURS else ("", None)
+        yield Row(f"{NORM} before an in-place ReLU", name, versions.get(name, ""), *([float("nan")] * 7), *goal, remark)
 
 
 if __name__ == "__main__":
