@@ -35,12 +35,8 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ty check analysis app benchmarks
 
-bench: $(STAMP)  ## Ratios to the alternatives, in one run
-	$(BIN)/python benchmarks/capture.py
-	$(BIN)/python benchmarks/opening.py
-	$(BIN)/python benchmarks/loading.py
-	$(BIN)/python benchmarks/studies.py
-	$(BIN)/python benchmarks/dashboard.py
+bench: $(STAMP)  ## Everything beside its alternatives in one run, as one table (BENCH=--quick: few rounds)
+	$(BIN)/python benchmarks/all.py $(BENCH)
 
 calibrate: $(STAMP)  ## Do the intervals and verdicts keep their promises? 2,000 simulated sets a condition, stored
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/calibrate.py

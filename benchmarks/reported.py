@@ -93,11 +93,14 @@ def installed(package: str) -> bool:
 
 
 def options(doc: str | None, **more: Any) -> argparse.Namespace:
-    """``--json``, ``--quick``, and more options by name with their defaults; the first line of ``doc`` is the help."""
+    """``--json``, ``--quick``, and more options by name with their defaults; a list is what can be chosen from."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--quick", action="store_true", help="few rounds, no memory: does it run, and roughly how fast")
     for name, default in more.items():
+        if isinstance(default, list):
+            parser.add_argument(f"--{name}", nargs="+", choices=default, default=default)
+            continue
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     return parser.parse_args()
 

@@ -1,31 +1,32 @@
-"""What studies cost: time over the forwards they need, resampling, and memory, each as the issue promises it.
+"""What studies cost: time beyond the forwards they need, resampling, and memory that does not grow with the images.
 
-    python benchmarks/studies.py [cost resampling memory rows] [--camvid ../shared/camvid] [--images 12]
+    python benchmarks/studies.py [--json] [--quick] [--only cost resampling memory rows] [--images 12]
 
-cost        CPU seconds of a study over those of reading the images and of the forwards that it needs, on one thread, a
-            median over rounds in which both alternate: at most 1.15. Whole forwards alone are counted: what lies behind
-            a gate or a group of channels is computed again without one.
-resampling  seconds of 2,000 bootstrap draws over blocks of 20,000 objects: at most 10. Beside it scipy in a loop.
-memory      MiB at the most while object_scale sees 100 and 1,000 scenes, in a process each: the same.
-rows        seconds and MiB for a summary of five million rows in 2,500 parts, in a process of its own.
+cost        a study beside reading the images and the forwards that it needs, in CPU time of one thread, over rounds in
+            which both alternate. Whole forwards alone are counted: what lies behind a gate or a group of channels is
+            computed again without one.
+resampling  2,000 bootstrap draws over blocks of 20,000 objects; beside it scipy in a loop.
+memory      the most that object_scale takes while it sees 100 and 1,000 scenes, in a process each.
+rows        a summary of five million rows in 2,500 parts, in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import multiprocessing
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from measuring import forget_peak, in_fresh_process, resident, timed
+from reported import Goal, Row, options, report
 from scipy import stats
+from tqdm import tqdm
 
 from analysis.checkpoints import Checkpoint, open_checkpoint
 from analysis.claims import find_study
@@ -62,18 +63,10 @@ CASES = (
 
 def main() -> None:
     """Measure what is asked for, and print it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", default=["cost", "resampling", "memory", "rows"])
-    parser.add_argument("--camvid", type=Path, default=Path("../shared/camvid"))
-    parser.add_argument("--images", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=3)
-    args = parser.parse_args()
+    asked = options(__doc__, only=["cost", "resampling", "memory", "rows"], camvid="../shared/camvid", images=12)
     torch.set_num_threads(1)  # CPU time of several threads counts their waiting for each other
-    for what in args.what:
-        if what == "cost":
-            cost(some_photographs(args.camvid, args.images), args.rounds)
-        else:
-            {"resampling": resampling, "memory": memory, "rows": rows}[what]()
+    parts = {"cost": cost, "resampling": resampling, "memory": memory, "rows": rows}
+    report([row for what in asked.only for row in parts[what](asked)], asked, "torch", "scipy")
 
 
 def some_photographs(camvid: Path, n: int) -> Dataset:
@@ -83,37 +76,34 @@ def some_photographs(camvid: Path, n: int) -> Dataset:
     return dataclasses.replace(dataset, items=tuple(dataset.items[i] for i in chosen))
 
 
-def cost(dataset: Dataset, rounds: int) -> None:
-    """Print every study's time over that of its forwards."""
-    print(f"{len(dataset)} photographs   ratio   study s   reading + forwards s")
+def cost(asked: argparse.Namespace) -> Iterator[Row]:
+    """Every study's time over that of its forwards."""
+    dataset = some_photographs(Path(asked.camvid), 4 if asked.quick else asked.images)
     for case in CASES:
         checkpoint = open_checkpoint(DEMO / case.demo)
         predict(checkpoint.model, dataset[0].image)  # a warm-up
-        pairs = [study_and_needed(case, checkpoint, dataset) for _ in range(rounds)]
-        ratio = statistics.median(study / needed for study, needed in pairs)
-        study, needed = (statistics.median(one) for one in zip(*pairs, strict=True))
-        print(f"{case.study:17s}{ratio:8.3f}{study:10.2f}{needed:10.2f}", flush=True)
+        pairs = np.array([study_and_needed(case, checkpoint, dataset) for _ in range(1 if asked.quick else 3)])
+        (wall, cpu), ratios = np.median(pairs[:, 0], axis=0), pairs[:, 0] / pairs[:, 1]
+        low, ratio, high = np.quantile(ratios[:, 0], (0.25, 0.5, 0.75))
+        row = Row(f"a study over reading and forwards, {len(dataset)} photographs", case.study)
+        row = dataclasses.replace(
+            row, ratio=ratio, low=low, high=high, cpu_ratio=np.median(ratios[:, 1]), wall_s=wall, cpu_s=cpu
+        )
+        yield row.judged(Goal("cpu_ratio", 1.15))
 
 
-def study_and_needed(case: Case, checkpoint: Checkpoint, dataset: Dataset) -> tuple[float, float]:
-    """CPU seconds of a study; and of reading the images and of the forwards that it needs."""
+def study_and_needed(case: Case, checkpoint: Checkpoint, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Wall and CPU seconds ``[2]`` of a study; and of reading the images and of the forwards that it needs."""
     images: list[np.ndarray] = []
-    reading = seconds(lambda: images.extend(sample.image for sample in dataset))
-    forward = seconds(lambda: [predict(checkpoint.model, image) for image in images])
-    study = seconds(lambda: find_study(case.study)(checkpoint, dataset, **case.options))
+    reading = np.array(timed(lambda: images.extend(sample.image for sample in dataset)))
+    forward = np.array(timed(lambda: [predict(checkpoint.model, image) for image in images]))
+    study = np.array(timed(lambda: find_study(case.study)(checkpoint, dataset, **case.options)))
     return study, reading + case.forwards * forward
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """CPU seconds."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
-def resampling() -> None:
-    """Print the time of 2,000 draws for every effect."""
-    rng = np.random.default_rng(0)
+def resampling(asked: argparse.Namespace) -> Iterator[Row]:
+    """2,000 draws for every effect; scipy's is told from a few."""
+    rng, what = np.random.default_rng(0), f"{DRAWS:,} draws of {OBJECTS:,} objects"
     block, strata = rng.integers(0, BLOCKS, OBJECTS), rng.integers(0, CLASSES, OBJECTS)
     x, y = rng.random((2, OBJECTS))
     effects = {
@@ -124,13 +114,12 @@ def resampling() -> None:
     }
     draws = block_draws(BLOCKS, DRAWS, rng)
     for name, effect in effects.items():
-        took = seconds(lambda of=effect: [of(some[:, block]) for some in np.array_split(draws, DRAWS // 50)])
-        print(f"{DRAWS} draws of {OBJECTS} objects, {name:18s}{took:8.2f} s")
-    few = 20
-    took = seconds(
-        lambda: [by_loop(np.repeat(np.arange(OBJECTS), one), x, y, strata) for one in counts(draws, block, few)]
-    )
-    print(f"{DRAWS} draws by scipy's spearmanr, class by class  {took * DRAWS / few:8.2f} s (from {few})")
+        wall, cpu = timed(lambda of=effect: [of(some[:, block]) for some in np.array_split(draws, DRAWS // 50)])
+        yield Row(what, name, wall_s=wall, cpu_s=cpu).judged(Goal("cpu_s", 10))
+    few = 5 if asked.quick else 20
+    rows = [np.repeat(np.arange(OBJECTS), one) for one in counts(draws, block, few)]
+    wall, cpu = (DRAWS / few * took for took in timed(lambda: [by_loop(one, x, y, strata) for one in rows]))
+    yield Row(what, "scipy's spearmanr, class by class", version("scipy"), wall_s=wall, cpu_s=cpu, remark=f"from {few}")
 
 
 def counts(draws: np.ndarray, block: np.ndarray, few: int) -> np.ndarray:
@@ -144,10 +133,14 @@ def by_loop(rows: np.ndarray, x: np.ndarray, y: np.ndarray, strata: np.ndarray) 
     return float(np.mean([stats.spearmanr(x[one], y[one]).statistic for one in classes]))
 
 
-def memory() -> None:
-    """Print the most memory that object_scale takes, for 100 and 1,000 images."""
-    for n in (100, 1000):
-        print(f"object_scale, {n} scenes: {in_fresh_process(peak_of_study, n):.0f} MiB at the most", flush=True)
+def memory(asked: argparse.Namespace) -> Iterator[Row]:
+    """MiB of object_scale for 100 and 1,000 images, or 20 and 100: the second at most 5 % above the first."""
+    few, many = (20, 100) if asked.quick else (100, 1000)
+    at_first = in_fresh_process(peak_of_study, few)
+    yield Row("memory of object_scale", f"{few} scenes", mib=at_first)
+    yield Row("memory of object_scale", f"{many} scenes", mib=in_fresh_process(peak_of_study, many)).judged(
+        Goal("mib", round(1.05 * at_first))
+    )
 
 
 def peak_of_study(n: int) -> float:
@@ -158,17 +151,20 @@ def peak_of_study(n: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         dataset = dataclasses.replace(shapes, items=items)
         object_scale(open_checkpoint(DEMO / "shapes-scale"), dataset, Path(folder), probed_images=0)
-    return peak()
+    return resident("VmHWM")
 
 
-def rows() -> None:
-    """Print what a summary of many rows takes."""
+def rows(asked: argparse.Namespace) -> Iterator[Row]:
+    """A summary of many rows in many parts, in a process of its own."""
+    n_parts = PARTS // 10 if asked.quick else PARTS
     with tempfile.TemporaryDirectory() as folder:
-        parts = [Path(folder) / f"part-{i:06d}.parquet" for i in range(PARTS)]
-        for i, part in enumerate(parts):
+        parts = [Path(folder) / f"part-{i:06d}.parquet" for i in range(n_parts)]
+        for i, part in enumerate(tqdm(parts, desc="parts", leave=False)):
             write_table(part_of_objects(i), part, {})
-        took, before, after = in_fresh_process(summary, parts)
-    print(f"{ROWS} rows in {PARTS} parts: {took:.2f} s, {after - before:.0f} MiB more than the {before:.0f} of imports")
+        took, mib = in_fresh_process(summary, parts)
+    yield Row(
+        f"{ROWS // PARTS * n_parts:,} rows in {n_parts} parts", "quarters of area, one thread", wall_s=took, mib=mib
+    )
 
 
 def part_of_objects(number: int) -> pd.DataFrame:
@@ -178,10 +174,10 @@ def part_of_objects(number: int) -> pd.DataFrame:
     return pd.DataFrame({**named, "area": rng.lognormal(6, 2, n), "scale": 1.0, "weight_inside": rng.random(n)})
 
 
-def summary(parts: list[Path]) -> tuple[float, float, float]:
-    """Wall seconds, and MiB at the most before and after, of quarters by area of every class and their mean weights."""
+def summary(parts: list[Path]) -> tuple[float, float]:
+    """Wall seconds, and MiB at the most beyond before, of quarters by area of every class and their mean weights."""
     query("select count(*) from objects", {"objects": parts[:1]})
-    before, start = peak(), time.perf_counter()
+    before, start = forget_peak(), time.perf_counter()
     found = query(
         "with cuts as (select class, quantile_cont(area, [0.25, 0.75]) as cut from objects group by class) "
         "select class, corr(ln(area), weight_inside), avg(weight_inside) filter (area < cut[1]) as small, "
@@ -189,19 +185,7 @@ def summary(parts: list[Path]) -> tuple[float, float, float]:
         {"objects": parts},
     )
     assert len(found) == CLASSES
-    return time.perf_counter() - start, before, peak()
-
-
-def in_fresh_process(work: Callable[[Any], Any], given: Any) -> Any:
-    """The result of a function in a new interpreter."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(work, (given,))
-
-
-def peak() -> float:
-    """MiB that this process has held at the most; getrusage would count what it was forked from as well."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    return time.perf_counter() - start, resident("VmHWM") - before
 
 
 if __name__ == "__main__":
