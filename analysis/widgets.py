@@ -51,7 +51,6 @@ class PixelPicker(anywidget.AnyWidget):
         click.SCRIPT
         + """
 export default { render({ model, el }) {
-  el.style.maxWidth = "480px";
   const picker = mountPicker(el);
   const show = () => picker.show(model.get("picture"), (pixel) => {
     model.set("value", pixel);
@@ -66,14 +65,23 @@ export default { render({ model, el }) {
     picture = traitlets.Dict().tag(sync=True)
     value = traitlets.Tuple(traitlets.Int(), traitlets.Int(), default_value=(0, 0)).tag(sync=True)
 
+    @classmethod
+    def of(cls, image: np.ndarray, step: int, **options: Any) -> PixelPicker:
+        """With a photograph uint8 ``[H, W, 3]``, its centre picked; an arrow key moves by ``step`` pixels."""
+        return cls(**_centred(image, step), **options)
+
     def show(self, image: np.ndarray, step: int) -> None:
-        """Another photograph uint8 ``[H, W, 3]``, its centre picked; an arrow key moves by ``step`` pixels."""
-        size = image.shape[:2]
-        pixel = (size[0] // 2, size[1] // 2)
-        url = click.photograph_url(image)
+        """Another photograph, as in :meth:`of`."""
         with self.hold_sync():
-            self.picture = click.shown(url, size, pixel, "Photograph: click a pixel", step=step)
-            self.value = pixel
+            for name, value in _centred(image, step).items():
+                setattr(self, name, value)
+
+
+def _centred(image: np.ndarray, step: int) -> dict[str, Any]:
+    size = image.shape[:2]
+    pixel = (size[0] // 2, size[1] // 2)
+    url = click.photograph_url(image)
+    return {"picture": click.shown(url, size, pixel, "Photograph: click a pixel", step=step), "value": pixel}
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +140,7 @@ def explore_scales(checkpoint: Checkpoint, dataset: Dataset) -> Explorer:
         "panels": ipywidgets.ToggleButtons(options=[_COMMON, _EACH], description="maps"),
         "weight": ipywidgets.Dropdown(options=list(weights), description="weights"),
     }
-    return _explorer(controls, draw, 2)
+    return _explorer(controls, draw)
 
 
 def explore_rows(checkpoint: Checkpoint, dataset: Dataset) -> Explorer:
@@ -144,12 +152,12 @@ def explore_rows(checkpoint: Checkpoint, dataset: Dataset) -> Explorer:
     if not isinstance(model, DualAttention) or not model.spec.position:
         raise AnalysisError(f"{checkpoint.name} has no position attention; explore a DANet with position=True")
     seen_of = lru_cache(KEPT)(lambda i: view(model, dataset[i].image))
-    picker, photographs = PixelPicker(), _photographs(dataset)
+    photographs = _photographs(dataset)
 
-    def choose(change: Mapping[str, Any] | None = None) -> None:
+    def chosen() -> tuple[np.ndarray, int]:
         seen = seen_of(photographs.value)
         assert seen.query is not None
-        picker.show(seen.image, max(1, seen.image.shape[0] // seen.query.shape[1]))
+        return seen.image, max(1, seen.image.shape[0] // seen.query.shape[1])
 
     def draw(photograph: int, see: str, pixel: Sequence[int]) -> tuple[Sequence[Figure], str]:
         seen, (y, x) = seen_of(photograph), pixel
@@ -160,10 +168,11 @@ def explore_rows(checkpoint: Checkpoint, dataset: Dataset) -> Explorer:
         figures = [attention_row(seen.image, values, (y, x), seen.align_corners, title=title)]
         return figures, f"{said}: at most {values.max() * values.size:.1f} times uniform attention"
 
-    choose()
-    photographs.observe(choose, "value")  # before the pictures follow, so that the pixel lies in the new photograph
+    picker = PixelPicker.of(*chosen(), layout={"max_width": "480px"})
+    # Before the pictures follow, so that the pixel lies in the new photograph.
+    photographs.observe(lambda _: picker.show(*chosen()), "value")
     see = ipywidgets.ToggleButtons(options=[_ROW, _COLUMN], description="see")
-    return _explorer({"photograph": photographs, "see": see, "pixel": picker}, draw, 1)
+    return _explorer({"photograph": photographs, "see": see, "pixel": picker}, draw)
 
 
 def explore_channels(checkpoint: Checkpoint, dataset: Dataset) -> Explorer:
@@ -193,7 +202,7 @@ def explore_channels(checkpoint: Checkpoint, dataset: Dataset) -> Explorer:
         "channel": _slider("channel", 0, len(seen_of(0).affinity) - 1),
         "groups": _slider("groups", 2, 12, 6),
     }
-    return _explorer(controls, draw, 2)
+    return _explorer(controls, draw)
 
 
 def explore_gates(folder: str | Path, dataset: Dataset) -> Explorer:
@@ -214,30 +223,35 @@ def explore_gates(folder: str | Path, dataset: Dataset) -> Explorer:
 
     last = len(files) - 1
     controls = {"photograph": _photographs(dataset), "checkpoint": _slider("checkpoint", 0, last, last)}
-    return _explorer(controls, draw, 2)
+    return _explorer(controls, draw)
 
 
 _COMMON, _EACH = "all from 0 to 1", "each its own range"
 _ROW, _COLUMN = "where it looks", "who looks at it"
 
 
-def _explorer(controls: Mapping[str, Any], draw: Draw, pictures: int) -> Explorer:
-    """Pictures that are drawn again with the values of all controls when one of them changes."""
-    shown = [
-        ipywidgets.Image(format="png", layout={"max_width": "100%", "object_fit": "contain"}) for _ in range(pictures)
-    ]
-    caption = ipywidgets.Label()
+def _explorer(controls: Mapping[str, Any], draw: Draw) -> Explorer:
+    """Pictures that are drawn again with the values of all controls when one of them changes.
 
-    def update(change: Mapping[str, Any] | None = None) -> None:
-        figures, caption.value = draw(**{name: control.value for name, control in controls.items()})
-        for picture, figure in zip(shown, figures, strict=True):
-            picture.value = _png(figure)
+    Widgets are made with what they show: an update right after, while the page still connects, may get lost.
+    """
 
+    def drawn() -> tuple[list[bytes], str]:
+        figures, text = draw(**{name: control.value for name, control in controls.items()})
+        return [_png(figure) for figure in figures], text
+
+    def update(_: Mapping[str, Any]) -> None:
+        pngs, caption.value = drawn()
+        for picture, png in zip(shown, pngs, strict=True):
+            picture.value = png
+
+    pngs, text = drawn()
+    size = {"max_width": "100%", "object_fit": "contain", "align_self": "flex-start"}  # its own, not the column's
+    shown = [ipywidgets.Image(value=png, format="png", layout=size) for png in pngs]
+    caption = ipywidgets.Label(text)
     for control in controls.values():
         control.observe(update, "value")
-    update()
-    box = ipywidgets.VBox([*controls.values(), *shown, caption])
-    return Explorer(controls, shown, caption, box)
+    return Explorer(controls, shown, caption, ipywidgets.VBox([*controls.values(), *shown, caption]))
 
 
 def _photographs(dataset: Dataset) -> ipywidgets.IntSlider:
