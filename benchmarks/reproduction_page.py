@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.claims import CLAIMS, headlines
 from analysis.claims.sentences import Claim
 from analysis.store import read_table
-from analysis.studies.pairing import family
+from analysis.studies.pairing import families
 from analysis.studies.retrained import differences, last_scores
 
 _INTRODUCTION = """# What our CamVid runs say
@@ -67,10 +67,10 @@ def verdicts(claims: pd.DataFrame) -> str:
 
 
 def _sentence_row(claim: Claim, row: pd.Series) -> dict[str, str]:
-    recipes = [family(label, "model.permuted_gates").replace("model.", "") for label in str(row["recipe"]).split(", ")]
+    recipes = [label.replace("model.", "") for label in families(str(row["recipe"]), "model.permuted_gates")]
     return {
         "sentence": f"{claim.sentence} ({claim.source})",
-        "trainings": " and ".join(dict.fromkeys(recipes)),
+        "trainings": " and ".join(recipes),
         "verdict": f"**{row['verdict']}**",
         "effect, 95 % interval": _interval(row),
         "smallest that matters": f"{row['smallest_effect']:g}",
@@ -99,7 +99,7 @@ def _difference_row(row: dict[str, Any]) -> dict[str, str]:
 
 def _sections(claims: pd.DataFrame) -> Iterator[str]:
     for recipe, rows in headlines(claims).groupby("recipe", sort=False):
-        yield f"\n## {' and '.join(map(family, str(recipe).split(', ')))}\n"
+        yield f"\n## {' and '.join(families(str(recipe)))}\n"
         yield markdown(pd.DataFrame([_claim_row(row) for _, row in rows.iterrows()]))
 
 

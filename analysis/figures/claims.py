@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.figures.style import CATEGORIES, axes_for
-from analysis.studies.pairing import family
+from analysis.studies.pairing import families
 
 #: Colour and marker of every verdict that has an interval.
 VERDICTS = {
@@ -69,7 +69,7 @@ def _lines(rows: pd.DataFrame) -> list[tuple[str, pd.Series | None]]:
     for recipe in recipes if len(recipes) > 1 else [None]:
         mine = rows if recipe is None else rows[rows["recipe"] == recipe]
         if recipe is not None:
-            lines.append((",\n".join(map(family, str(recipe).split(", "))), None))
+            lines.append((",\n".join(families(str(recipe))), None))
         lines += [(_label(row, one), row) for _, row in mine.iterrows()]
     return lines
 

@@ -19,7 +19,7 @@ from analysis.datasets.sample import Dataset
 from analysis.report.drawing import FOLDER, Picture
 from analysis.report.material import Material, counts_of
 from analysis.statistics import MIN_BLOCKS, MIN_SEEDS
-from analysis.studies.pairing import family
+from analysis.studies.pairing import families
 
 NAME = "report.html"
 
@@ -122,7 +122,7 @@ def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row with its numbers in words."""
-    recipe = ", ".join(dict.fromkeys(map(family, str(row["recipe"]).split(", "))))
+    recipe = ", ".join(families(str(row["recipe"])))
     smallest = "–" if pd.isna(row["smallest_effect"]) else f"{row['smallest_effect']:g}"
     return {
         **row,

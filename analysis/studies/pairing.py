@@ -95,6 +95,14 @@ def family(label: str, *without: str) -> str:
     return " ".join([name, *(f"{k}={v}" for k, v in sorted(fields.items()) if k not in (*without, *NOT_TRAINING))])
 
 
+def families(labels: str, *without: str) -> list[str]:
+    """The recipes that the column ``recipe`` of a table of claims names, each once; see :func:`family`.
+
+    Values may hold a comma too, as in ``crop=(240, 320)``: names begin with a letter.
+    """
+    return list(dict.fromkeys(family(label, *without) for label in re.split(r", (?=[a-z])", labels)))
+
+
 def _why_not_one(complete: list[str], there: set[str], conditions: list[str]) -> str:
     if complete:
         return f"{len(complete)} recipes were trained in all these ways ({'; '.join(complete)}): give one at a time"

@@ -14,6 +14,7 @@ from analysis.datasets import open_dataset
 from analysis.errors import AnalysisError
 from analysis.evaluation import evaluate
 from analysis.studies.miou import miou
+from analysis.studies.pairing import families
 from analysis.studies.retrained import block_scores, differences, last_scores
 from analysis.studies.study import evenly_spaced
 
@@ -139,3 +140,9 @@ def test_the_stored_trainings_have_differences() -> None:
     assert {("extra_supervision", "per_scale"), ("form", "released")} <= set(
         zip(found["field"], found["value"], strict=True)
     )
+
+
+def test_recipes_of_a_comparison_are_told_apart_also_where_a_value_has_a_comma() -> None:
+    labels = "camvid-scale crop=(240, 320) epochs=12 split=blocks-odd" + 2 * ", camvid-scale model.fusion=max"
+    assert families(labels) == ["camvid-scale crop=(240, 320) epochs=12", "camvid-scale model.fusion=max"]
+    assert families(labels, "model.fusion")[1] == "camvid-scale"
