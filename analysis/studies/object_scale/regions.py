@@ -1,7 +1,7 @@
 """Regions of a label map, and means of maps over them: inside, interior, ring, and the placebo. No model here.
 
-Pixels of a region are kept as runs, stretches of a row. For regions moved sideways maps are summed along rows once: then
-the sum of a map over a region is a difference a run, whatever the region's area.
+Pixels of a region are kept as runs, stretches of a row. For regions moved sideways maps are summed along rows once:
+then the sum of a map over a region is a difference a run, whatever the region's area.
 """
 
 from __future__ import annotations
