@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from analysis.figures.overlay import enlarge, map_overlay
 from analysis.figures.style import CATEGORIES, DIVERGING, GATES, SEQUENTIAL, axes_for, inches, picture_axes
@@ -55,17 +57,23 @@ def attention_rows(
     titles: Sequence[str],
     align_corners: bool,
 ) -> Figure:
-    """Where several pixels (y, x) look, side by side on one scale: their rows ``[n, h, w]`` over the photograph."""
+    """Where several pixels (y, x) look, side by side: their rows ``[n, h, w]`` over the photograph, on one scale.
+
+    The scale is logarithmic and starts at uniform attention, 1/N: a few cells may get a thousand times that.
+    """
     width, height = inches(image.shape, 3.1)
     figure = Figure(figsize=(len(rows) * width + 0.8, height + 0.5), layout="constrained")
     panels = figure.subplots(1, len(rows), squeeze=False)[0]
-    top = float(rows.max())
-    for ax, row, pixel, title in zip(panels, rows, pixels, titles, strict=True):
-        ax.imshow(row_overlay(image, row, top, align_corners))
+    times = np.maximum(rows * rows[0].size, 1.0)
+    top = max(2.0, float(times.max()))
+    for ax, row, pixel, title in zip(panels, np.log(times), pixels, titles, strict=True):
+        ax.imshow(row_overlay(image, row, math.log(top), align_corners))
         _mark(ax, pixel, 6)
         ax.set(xticks=[], yticks=[], title=title)
-    colours = ScalarMappable(Normalize(0, top * rows[0].size), SEQUENTIAL)
-    figure.colorbar(colours, ax=list(panels), label="attention, in multiples of uniform", shrink=0.9, pad=0.015)
+    colours = ScalarMappable(LogNorm(1, top), SEQUENTIAL)
+    bar = figure.colorbar(colours, ax=list(panels), label="times uniform", shrink=0.9, pad=0.015)
+    bar.ax.yaxis.set_major_formatter("{x:,.0f}")
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,8 @@ def branch_scores(fusions: pd.DataFrame, ax: Axes | None = None) -> Figure:
     _marks(ax, rows, "map", maps, "miou")
     ax.set_yticks(range(len(maps)), [FUSED.get(name) or f"{_branch(name)} alone" for name in maps])
     ax.set_xlabel("mIoU (%)")
-    _finish(figure, ax, len(maps))
+    _finish(ax, len(maps))
+    _legend(figure, ax, 2)
     return figure
 
 
@@ -39,10 +41,11 @@ def branch_similarity(similarity: pd.DataFrame, ax: Axes | None = None) -> Figur
     figure, ax = axes_for(ax, 6.5, 1.2 + 0.3 * len(pairs))
     for model in ("untrained", "trained"):
         _marks(ax, rows[rows["model"] == model], "pair", pairs, "cka", hollow=model == "untrained")
-    ax.plot([], [], "o", markerfacecolor="none", color="0.3", label="hollow: untrained")
+    ax.plot([], [], "o", markerfacecolor="none", color="0.3", label="hollow: untrained")  # also of a single recipe
     ax.set_yticks(range(len(pairs)), [" and ".join(map(_short, pair.split())) for pair in pairs])
     ax.set_xlabel("similarity (debiased linear CKA)")
-    _finish(figure, ax, len(pairs))
+    _finish(ax, len(pairs))
+    _legend(figure, ax, 1)
     return figure
 
 
@@ -67,9 +70,16 @@ def _short(name: str) -> str:
     return _branch(name).removesuffix(" branch")
 
 
-def _finish(figure: Figure, ax: Axes, lines: int) -> None:
+def _legend(figure: Figure, ax: Axes, fewest: int) -> None:
+    """Of the recipes, where there are so many: labels may be long."""
+    marks, labels = ax.get_legend_handles_labels()
+    if len(labels) >= fewest:
+        wrapped = [textwrap.fill(label, 46, break_on_hyphens=False) for label in labels]
+        figure.legend(marks, wrapped, loc="outside lower center", frameon=False)
+
+
+def _finish(ax: Axes, lines: int) -> None:
     ax.set_ylim(lines - 0.5, -0.5)
     ax.grid(axis="x", color="0.9")
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)

@@ -15,6 +15,7 @@ from analysis.report.drawing import COLUMN, PAGE, Picture
 from analysis.report.material import Material, counts_of, named
 from analysis.statistics import MIN_BLOCKS
 from analysis.studies.object_scale.sizes import ious_by_size, weights_by_size
+from analysis.studies.pairing import family
 from analysis.views import view
 
 _BINS = "bins are quarters of the areas within a class, and objects below a cell of the weight map"
@@ -56,8 +57,11 @@ def scores(claim: Claim, material: Material) -> Iterator[Picture]:
     fusions = material.table("fusions")
     if fusions is None:
         return
-    caption = "mIoU of each branch alone, and of the score maps fused as trained, by average and by maximum."
-    height = 0.8 + 0.2 * fusions["map"].nunique() + 0.12 * fusions["recipe"].nunique()
+    caption = (
+        "mIoU of each branch alone, and of the score maps fused as trained, by average and by maximum. "
+        f"{_recipes(material)}."
+    )
+    height = 0.8 + 0.2 * fusions["map"].nunique() + _legend_height(fusions)
     yield Picture(f"{claim.name}-scores", branch_scores, (fusions,), COLUMN, caption, height, fusions)
 
 
@@ -68,11 +72,21 @@ def similarity(claim: Claim, material: Material) -> Iterator[Picture]:
         return
     caption = (
         "Similarity of the features of two branches, in training's result (filled) and in the same architecture "
-        "untrained (hollow); 1 is the same up to rotation and size."
+        "untrained (hollow); 1 is the same up to rotation and size. "
+        f"{_recipes(material)}."
     )
     pairs = table[["branch_a", "branch_b"]].drop_duplicates()
-    height = 0.8 + 0.22 * len(pairs) + 0.12 * table["recipe"].nunique()
+    height = 0.8 + 0.22 * len(pairs) + _legend_height(table)
     yield Picture(f"{claim.name}-similarity", branch_similarity, (table,), COLUMN, caption, height, table)
+
+
+def _legend_height(table: pd.DataFrame) -> float:
+    """Inches for the recipes' names, which may take several lines."""
+    return 0.14 * sum(1 + len(family(recipe)) // 40 for recipe in table["recipe"].unique())
+
+
+def _recipes(material: Material) -> str:
+    return "; ".join(named(given) for _, given in material.recipes("scale"))
 
 
 def _maps(claim: Claim, material: Material) -> Iterator[Picture]:

@@ -73,6 +73,7 @@ def test_branches_have_a_line_each_and_a_mark_for_each_checkpoint() -> None:
 def test_untrained_branches_are_hollow() -> None:
     table = pd.DataFrame({"branch_a": ["x100"] * 2, "branch_b": ["x75"] * 2, "cka": [0.9, 0.5], "recipe": "r"})
     ax = branch_similarity(table.assign(model=["untrained", "trained"])).axes[0]
+    assert [text.get_text() for text in ax.figure.legends[0].get_texts()] == ["r", "hollow: untrained"]
     untrained, trained = ax.get_lines()[:2]
     assert untrained.get_markerfacecolor() == "none" and list(untrained.get_xdata()) == [0.9]
     assert trained.get_markerfacecolor() != "none" and list(trained.get_xdata()) == [0.5]
@@ -84,7 +85,7 @@ def test_rows_share_a_scale_and_mark_their_pixels() -> None:
     figure = attention_rows(IMAGE, rows, [(3, 4), (10, 20)], ["sky", "road"], True)
     panels = [ax for ax in figure.axes if ax.get_title()]
     assert [tuple(ax.get_lines()[0].get_xydata()[0]) for ax in panels] == [(4, 3), (20, 10)]
-    assert figure.axes[-1].get_ylim() == (0, 12)  # 0.5 of 24 cells
+    assert figure.axes[-1].get_ylim() == (1, 12)  # 0.5 of 24 cells, from uniform on
 
 
 def test_channels_are_drawn_in_order_with_the_class_of_each_beside_them() -> None:
