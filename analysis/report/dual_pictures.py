@@ -89,8 +89,8 @@ def _rows(name: str, given: Given, context: pd.DataFrame) -> Picture:
     most = ", ".join(f"{c} {row.max() * row.size:.1f}" for c, row in zip(classes, rows, strict=True))
     caption = (
         "Where the ringed pixels look: their rows of position attention on one logarithmic scale, from uniform up. "
-        f"{given.checkpoint.name} on {image} of {given.dataset.name} {given.dataset.split}, the measured image with the "
-        "most classes; the pixels lie deepest inside their class. At most, in multiples of uniform attention: "
+        f"{given.checkpoint.name} on {image} of {given.dataset.name} {given.dataset.split}, the measured image with "
+        "the most classes; the pixels lie deepest inside their class. At most, in multiples of uniform attention: "
         f"{most}. A few pixels show nothing by themselves."
     )
     return Picture(
