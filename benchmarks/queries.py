@@ -4,7 +4,8 @@
 
 The table is what a study of many images leaves: a Parquet file with columns of ``objects``. DuckDB and polars read
 what they need for each question, on two threads; pandas loads the needed columns each time, or holds the whole table.
-All answers have to be equal, or the benchmark stops. The file is in the page cache.
+All answers have to be equal, or the benchmark stops. The file is in the page cache. Quantiles of areas are asked for as
+32-bit integers, which takes DuckDB two thirds of the time of 64.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ QUESTIONS = {
     ),
     BINS: Question(
         ("class", "area", "weight_inside"),
-        f"""with cuts as (select quantile_disc(area, {SHARES}) as cut from objects)
+        f"""with cuts as (select quantile_disc(area::integer, {SHARES}) as cut from objects)
         select class, ({" + ".join(f"(area > cut[{i}])::utinyint" for i in range(1, 10))})::bigint as bin,
             avg(weight_inside) as mean, stddev_samp(weight_inside) as spread
         from objects, cuts group by all order by all""",
@@ -89,7 +90,7 @@ QUESTIONS = {
     TOP: Question(
         ("image", "object", "class", "area", "weight_inside"),
         f"""select image, object, area, weight_inside from objects where class = '{CAR}'
-            and area <= (select quantile_disc(area, 0.1) from objects where class = '{CAR}')
+            and area <= (select quantile_disc(area::integer, 0.1) from objects where class = '{CAR}')
         order by weight_inside desc limit 20""",
         _greatest,
     ),
