@@ -27,7 +27,7 @@ from analysis.download import sha256_of_file
 from analysis.errors import AnalysisError
 from analysis.report import drawing, manifest, page, pictures, tables
 from analysis.report.drawing import MEASURED, Picture
-from analysis.report.material import Material
+from analysis.report.material import Material, numbered
 from analysis.store import replacing
 from analysis.studies.parts import Rank
 
@@ -90,7 +90,7 @@ def _write(material: Material, wanted: Sequence[Any], out: Path, options: dict[s
     sections = [page.section(claim, material, shown(found)) for claim, found in by_claim.items()]
     command = _command(material.given, out, options)
     text = page.render(
-        title=f"What attention does: {len(wanted)} sentences tested on {options['data'].partition(':')[0]}",
+        title=f"What attention does: {numbered(len(wanted), 'sentence')} tested on {parse_spec(options['data'])[0]}",
         sentences=len(wanted),
         verdicts=len(material.headlines),
         counts=page.counts(material),

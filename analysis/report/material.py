@@ -49,12 +49,16 @@ class Material:
 
 def named(given: Sequence[Given]) -> str:
     """A recipe and its number of trainings, for captions."""
-    recipe, n = family(given[0].identity["recipe"]), len(given)
-    return f"{recipe} ({n} checkpoint{'s' * (n != 1)})"
+    return f"{family(given[0].identity['recipe'])} ({numbered(len(given), 'checkpoint')})"
 
 
 def counts_of(rows: pd.DataFrame) -> str:
     """``n_objects``, ``n_blocks`` and ``n_seeds`` of a table in words, the most of each."""
     parts = (("n_objects", "object"), ("n_blocks", "block"), ("n_seeds", "seed"))
     most = [(int(rows[column].max()), word) for column, word in parts if column in rows]
-    return ", ".join(f"{n:,} {word}{'s' * (n != 1)}" for n, word in most)
+    return ", ".join(numbered(n, word) for n, word in most)
+
+
+def numbered(n: int, word: str) -> str:
+    """``1 block``, ``2 blocks``."""
+    return f"{n:,} {word}{'s' * (n != 1)}"

@@ -17,7 +17,7 @@ from analysis.claims import Claim, Given, headlines
 from analysis.claims.words import MEANING, PLAIN, Plain, control_text, effect_text, find_claim
 from analysis.datasets.sample import Dataset
 from analysis.report.drawing import FOLDER, Picture
-from analysis.report.material import Material, counts_of
+from analysis.report.material import Material, counts_of, numbered
 from analysis.statistics import MIN_BLOCKS, MIN_SEEDS
 from analysis.studies.pairing import families
 
@@ -93,7 +93,7 @@ def _on_images(dataset: Dataset, whole: int) -> Iterator[str]:
     n, blocks = len(dataset), len({item.block for item in dataset.items})
     part = f"all {n} images" if n == whole else f"{n} of the {whole} images"
     spread = "" if n == whole else ", evenly spaced; --images all takes all"
-    yield f"Measured on {part} of {dataset.name} {dataset.split}, in {_number(blocks, 'block')}{spread}."
+    yield f"Measured on {part} of {dataset.name} {dataset.split}, in {numbered(blocks, 'block')}{spread}."
     if blocks < MIN_BLOCKS:
         yield (
             f"An interval needs {MIN_BLOCKS} blocks, as images of one block are not independent, and {dataset.split} "
@@ -144,7 +144,3 @@ def _counts(row: Mapping[str, Any]) -> str:
     if claim is None or claim.study != "object_scale":
         numbers.pop("n_objects")
     return counts_of(pd.DataFrame([numbers]))
-
-
-def _number(n: int, word: str) -> str:
-    return f"{n} {word}{'s' * (n != 1)}"
