@@ -21,7 +21,7 @@ from analysis.models import DualSpec, ScaleSpec
 from analysis.store import Tables, command_line, joined, write_source
 from analysis.studies.measured import Measured
 from analysis.studies.pairing import crossed
-from analysis.studies.parts import Rank
+from analysis.studies.parts import OtherParts, Rank
 from analysis.studies.study import Result, check_classes, evenly_spaced, identity
 
 _FOLDS = {"blocks-even": "blocks-odd", "blocks-odd": "blocks-even"}
@@ -66,7 +66,8 @@ def claims(
     ``images``: of each split at most so many, evenly spaced.
 
     A study that fails is the reason in its claims' rows. AnalysisError: no checkpoint, two that are one training on the
-    same images, one that was trained on images it would be measured on, a data set of other classes, no such claim.
+    same images, one that was trained on images it would be measured on, a data set of other classes, no such claim,
+    parts in ``out`` of other measurements.
     """
     wanted = chosen(only)
     given = [Given(one, measured_on(one, data, split, images)) for one in checkpoints]
@@ -161,6 +162,8 @@ def _outcomes(study: str, given: Sequence[Given], out: Path | None) -> Outcomes:
 def _run(study: str, given: Given, out: Path | None) -> Result | str:
     try:
         return find_study(study)(given.checkpoint, given.dataset, out)
+    except OtherParts:
+        raise  # else old results would be replaced by a table of nothing
     except AnalysisError as error:
         return str(error)
 

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from analysis.checkpoints import Checkpoint
-from analysis.claims import Given, chosen, claims, measured_on
+from analysis.claims import Claim, Given, chosen, claims, measured_on
 from analysis.datasets import open_dataset, parse_spec, splits
 from analysis.download import sha256_of_file
 from analysis.errors import AnalysisError
@@ -76,41 +77,40 @@ def _options(data: str, split: str, only: Collection[str], images: int | None) -
     return {"data": data, "split": split, "images": images or "all", "only": list(only)}
 
 
-def _write(material: Material, wanted: Sequence[Any], out: Path, options: dict[str, Any]) -> None:
-    overview = pictures.overview(material)
+def _write(material: Material, wanted: Sequence[Claim], out: Path, options: dict[str, Any]) -> None:
+    """Figures and tables, then the page that shows them, and the manifest of all last."""
+    overview = list(filter(None, [pictures.overview(material)]))
     by_claim = {claim: pictures.of_claim(claim, material) for claim in wanted}
-    drawn = [*([overview] if overview else []), *(picture for found in by_claim.values() for picture in found)]
-    files = tables.write("claims", material.claims, out, tables.for_print(material.headlines))
-    for picture in tqdm(drawn, desc="figures", unit="figure", leave=False):
-        files |= drawing.write(picture, out) | tables.behind(picture, out)
+    files = _figures_and_tables([*overview, *chain(*by_claim.values())], material, out)
 
     def shown(found: Sequence[Picture]) -> list[page.Shown]:
         return [page.shown(picture, out, files) for picture in found]
 
-    sections = [page.section(claim, material, shown(found)) for claim, found in by_claim.items()]
     command = _command(material.given, out, options)
     text = page.render(
         title=f"What attention does: {numbered(len(wanted), 'sentence')} tested on {parse_spec(options['data'])[0]}",
-        sentences=len(wanted),
-        verdicts=len(material.headlines),
-        counts=page.counts(material),
+        overview=shown(overview),
+        sections=[page.section(claim, material, shown(found)) for claim, found in by_claim.items()],
         remarks=page.remarks(material.given, _whole(material.given, options["data"])),
-        overview=shown([overview])[0] if overview else None,
-        sections=sections,
-        several=material.claims["recipe"].nunique() > 1,
-        table_links={"CSV": "tables/claims.csv", "LaTeX": "tables/claims.tex"},
         checkpoints=[manifest.described(one) for one in material.given],
         command=command,
         versions=manifest.versions(),
+        **page.summary(material),
     )
     with replacing(out / page.NAME) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    files[page.NAME] = sha256_of_file(out / page.NAME)
-    for name in material.result.sources:
-        file = f"{MEASURED}/{name}.parquet"
-        files[file] = sha256_of_file(out / file)
+    measured = [f"{MEASURED}/{name}.parquet" for name in material.result.sources]
+    files |= {file: sha256_of_file(out / file) for file in (page.NAME, *measured)}
     manifest.remove_stale(out, files)
     manifest.write(out, command, options, material.given, files)
+
+
+def _figures_and_tables(drawn: Sequence[Picture], material: Material, out: Path) -> dict[str, str]:
+    """Write them; gives their sums."""
+    files = tables.write("claims", material.claims, out, tables.for_print(material.headlines))
+    for picture in tqdm(drawn, desc="figures", unit="figure", leave=False):
+        files |= drawing.write(picture, out) | tables.behind(picture, out)
+    return files
 
 
 def _whole(given: Sequence[Given], data: str) -> dict[str, int]:

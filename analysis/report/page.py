@@ -70,10 +70,16 @@ def section(claim: Claim, material: Material, figures: Sequence[Shown]) -> Secti
     return Section(claim, PLAIN[claim.name], _rows(top), _rows(main[main["unit"] != ""]), _rows(further), figures)
 
 
-def counts(material: Material) -> dict[str, int]:
-    """How many sentences, counted once a recipe, have which verdict."""
-    found = material.headlines["verdict"].value_counts()
-    return {verdict: int(found.get(verdict, 0)) for verdict in MEANING}
+def summary(material: Material) -> dict[str, Any]:
+    """How many sentences there are, and how many verdicts of which kind, one for each recipe."""
+    rows = material.headlines
+    found = rows["verdict"].value_counts()
+    return {
+        "sentences": rows["claim"].nunique(),
+        "verdicts": len(rows),
+        "counts": {verdict: int(found.get(verdict, 0)) for verdict in MEANING},
+        "several": rows["recipe"].nunique() > 1,
+    }
 
 
 def remarks(given: Sequence[Given], of: Mapping[str, int]) -> list[str]:

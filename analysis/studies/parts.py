@@ -53,6 +53,10 @@ def _sum_of_sources() -> str:
 _CODE = _sum_of_sources()  # now, as these are the sources that this process runs
 
 
+class OtherParts(AnalysisError):
+    """The folder holds parts that were measured with something else: nothing of a study, but of where it writes."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Rank:
     """This process's place among those that torchrun started."""
@@ -236,7 +240,7 @@ def _check_same(file: Path, description: dict[str, Any]) -> None:
         for name in [key for key in new if key != "options" and old.get(key) != new[key]]:
             was, now = (shorten(str(value), 60) for value in (old.get(name), new[name]))
             harmless = f", or, if the change makes no other rows, put {now} into its {file.name}"
-            raise AnalysisError(
+            raise OtherParts(
                 f"{file.parent} was measured with {name} {was}, not {now}; choose another --out, or remove that folder"
                 f"{harmless if name == 'code' else ''}"
             )

@@ -163,6 +163,16 @@ def test_what_an_earlier_report_had_more_is_removed(report: Path, tmp_path: Path
     assert names == {"claims", "attention-fusion-scores", "attention-fusion-effects"}
 
 
+def test_other_measurements_in_its_folder_are_not_written_over(
+    report: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(report, tmp_path / "report")
+    monkeypatch.chdir(tmp_path)
+    said = refused(capsys, *["7" if word == "6" else word for word in COMMAND[1:]])
+    assert "was measured with images 6, not 7; choose another --out" in said
+    assert contents(tmp_path / "report") == contents(report)
+
+
 def test_the_command_and_the_function_take_as_many_images() -> None:
     assert inspect.signature(COMMANDS["report"]).parameters["images"].default == IMAGES
 
