@@ -3,7 +3,7 @@
 confusion, iou, mean_iou        class by class, over any number of images
 object_iou, ObjectIoU           one number an object (DESIGN 5)
 relative_contribution           what a gate really adds
-attention_rows, attention_columns   of PAM's N x N matrix, which is never built
+attention_rows, attention_columns, attention_received   of PAM's N x N matrix, which is never built
 winning_branch                  of scale weights
 """
 
@@ -158,6 +158,22 @@ def attention_columns(query: Tensor, key: Tensor, positions: Positions, normalis
     with torch.autocast(query.device.type, enabled=False):
         scores = asked.T @ query.flatten(1).float()
     return torch.exp(scores - log_z.flatten()).view(-1, *query.shape[1:])
+
+
+def attention_received(query: Tensor, key: Tensor) -> Tensor:
+    """Who is looked at? The sum of every column of the attention, sum_j s_ji, float32 ``[h, w]``, N in all.
+
+    ``query, key [d, h, w]`` of one image. Of the N x N matrix, some rows are there at a time.
+    """
+    keys, queries = key.flatten(1).float(), query.flatten(1).float().T.contiguous()
+    received = keys.new_zeros(keys.shape[1])
+    size = max(64, 2**19 // len(received))  # 2 MiB of scores, but all keys are read anew for so many queries
+    block = keys.new_empty(size, len(received))
+    with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
+        for some in queries.split(size):
+            weights = torch.mm(some, keys, out=block[: len(some)])
+            received += torch.softmax(weights, dim=1, out=weights).sum(0)
+    return received.view(query.shape[1:])
 
 
 def log_normalisers(query: Tensor, key: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from analysis.datasets.sample import Objects, connected_objects, objects_of_inst
 from analysis.errors import AnalysisError
 from analysis.measures import (
     attention_columns,
+    attention_received,
     attention_rows,
     confusion,
     iou,
@@ -165,6 +166,16 @@ def test_rows_and_columns_are_those_of_the_full_matrix(size: tuple[int, int]) ->
     torch.testing.assert_close(rows.flatten(1), full[flat])
     torch.testing.assert_close(columns.flatten(1), full[:, flat].T)
     torch.testing.assert_close(rows.sum(dim=(1, 2)), torch.ones(3))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (40, 41), (3, 500)])
+def test_what_cells_receive_is_the_sum_of_the_columns(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    query, key = 2 * torch.randn(4, *size), 2 * torch.randn(4, *size)
+    received = full_attention(query.double(), key.double()).sum(dim=0).view(size)
+    torch.testing.assert_close(attention_received(query, key).double(), received, rtol=1e-5, atol=1e-5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(attention_received(query, key).double(), received, rtol=1e-5, atol=1e-5)
 
 
 def test_a_row_times_the_values_is_what_the_model_attends() -> None:

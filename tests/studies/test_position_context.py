@@ -32,6 +32,7 @@ from analysis.studies.position_context.grid import labels_on, nearest_cells, siz
 from analysis.studies.position_context.one_query import by_class
 from analysis.studies.position_context.rings import NEAR, Labels, rings
 from analysis.studies.position_context.rows import Projected, row_sums
+from analysis.studies.position_context.sums import attention_sums
 from analysis.views import cell_of
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +57,37 @@ def drawn(seed: int, h: int, w: int) -> tuple[Projected, np.ndarray]:
     query, key, value = (torch.from_numpy(random.normal(size=(c, h, w))).float() for c in (4, 4, 3))
     weights = torch.softmax(query.flatten(1).T @ key.flatten(1), dim=1)
     return Projected(query, key, value, (weights @ value.flatten(1).T).T.reshape(3, h, w)), cells
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10**6), st.integers(1, 21), st.integers(1, 9), st.sampled_from([0.1, 1.0, 5.0, 50.0]))
+def test_sums_of_one_pass_are_those_of_the_whole_matrix(seed: int, h: int, w: int, scale: float) -> None:
+    projected, cells = drawn(seed, h, w)
+    query, key = scale * projected.query, projected.key
+    whole = torch.softmax(query.flatten(1).T.double() @ key.flatten(1).double(), dim=1).numpy()
+    ys, xs = np.divmod(np.arange(h * w), w)
+    distance = np.hypot(ys[:, None] - ys, xs[:, None] - xs)
+    logs = np.log(np.where(whole > 0, whole, 1))
+    found = attention_sums(query, key, cells, 3)
+    close = {
+        "rtol": 1e-4 if scale > 5 else 1e-5,
+        "atol": 2e-4 if scale > 5 else 1e-5,
+    }  # scores of 200 have an ulp of 2e-5
+    np.testing.assert_allclose(found.received.ravel(), whole.sum(0), **close)
+    np.testing.assert_allclose(found.entropy.ravel(), -(whole * logs).sum(1), **close)
+    np.testing.assert_allclose(found.mean_distance.ravel(), (whole * distance).sum(1), **close)
+    of = [cells.ravel() == c for c in range(3)]
+    np.testing.assert_allclose(found.class_mass, [[whole[a][:, b].sum() for b in of] for a in of], **close)
+
+
+def test_one_pass_agrees_with_the_study_about_rows() -> None:
+    projected, cells = drawn(3, 9, 7)
+    cells = np.abs(cells)  # the study leaves ignored keys out of the mean distance
+    labels, grid = Labels.of(cells, CPU), rings(9, 7, CPU)
+    by_query = row_sums(Projected(projected.query, projected.key), labels, grid, 3, range(9)).by_query
+    found = attention_sums(projected.query, projected.key, cells, 3)
+    np.testing.assert_allclose(np.exp(found.entropy), by_query["effective_cells"], rtol=1e-4)
+    np.testing.assert_allclose(found.mean_distance, by_query["mean_distance"], rtol=0.15)  # there by rings
 
 
 def naive(weights: np.ndarray, cells: np.ndarray, j: int) -> dict[str, float]:
@@ -306,6 +338,7 @@ MEMORY = """
 import resource, sys, torch, numpy as np
 from analysis.studies.position_context.rings import Labels, rings
 from analysis.studies.position_context.rows import Projected, row_sums
+from analysis.studies.position_context.sums import attention_sums
 torch.set_num_threads(1)
 random = np.random.default_rng(0)
 q, k, v, a = (torch.from_numpy(random.normal(size=(c, 96, 96)).astype(np.float32)) for c in (16, 16, 128, 128))
