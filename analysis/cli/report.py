@@ -20,7 +20,7 @@ def report(
     only: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
     device: str = "cpu",
 ) -> None:
-    """Write a report: what the papers say of attention, tested on your checkpoints; page, figures, tables.
+    """Write a report: what the papers say of attention, tested on your checkpoints; figures and tables.
 
     DIR/report.html is one file: verdicts, a forest plot, and for each sentence its figure, numbers, control and caveat.
     Beside it: figures/ (PDF, SVG, PNG at the widths of the papers' columns), tables/ (CSV, LaTeX), manifest.json. The

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 from numpy.testing import assert_allclose
 
 from analysis.figures.attention import attention_rows
@@ -39,7 +40,7 @@ def test_points_lie_at_their_means_and_a_missing_interval_has_no_bar() -> None:
     drawn = {container.get_label(): container for container in ax.containers}
     assert list(drawn) == ["1.0x branch", "0.5x branch"]
     points, _, (bars,) = drawn["1.0x branch"]
-    assert_allclose(points.get_ydata(), [0.2, 0.6])
+    assert_allclose(np.asarray(points.get_ydata(), float), [0.2, 0.6])
     assert_allclose([segment[:, 1] for segment in bars.get_segments()], [[0.1, 0.3], [0.5, 0.6]])
 
 
@@ -85,7 +86,7 @@ def test_rows_share_a_scale_and_mark_their_pixels() -> None:
     figure = attention_rows(IMAGE, rows, [(3, 4), (10, 20)], ["sky", "road"], True)
     panels = [ax for ax in figure.axes if ax.get_title()]
     assert [tuple(ax.get_lines()[0].get_xydata()[0]) for ax in panels] == [(4, 3), (20, 10)]
-    assert figure.axes[-1].get_ylim() == (1, 12)  # 0.5 of 24 cells, from uniform on
+    assert figure.axes[-1].get_ylim() == pytest.approx((1, 12))  # 0.5 of 24 cells, from uniform on
 
 
 def test_channels_are_drawn_in_order_with_the_class_of_each_beside_them() -> None:
