@@ -41,7 +41,7 @@ def test_points_lie_at_their_means_and_a_missing_interval_has_no_bar() -> None:
     assert list(drawn) == ["1.0x branch", "0.5x branch"]
     points, _, (bars,) = drawn["1.0x branch"]
     assert_allclose(np.asarray(points.get_ydata(), float), [0.2, 0.6])
-    assert_allclose([segment[:, 1] for segment in bars.get_segments()], [[0.1, 0.3], [0.5, 0.6]])
+    assert_allclose(np.array([segment[:, 1] for segment in bars.get_segments()], float), [[0.1, 0.3], [0.5, 0.6]])
 
 
 def test_every_class_has_a_panel_and_there_is_one_legend() -> None:
