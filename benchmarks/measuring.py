@@ -16,7 +16,7 @@ import multiprocessing
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,11 @@ def paired(variants: Mapping[str, Work], rounds: int, warm: bool = True) -> pd.D
         for step in range(len(names)):
             at = (turn + step) % len(names)
             seconds[turn, at] = timed(variants[names[at]])
+    return ratios(names, seconds)
+
+
+def ratios(names: Sequence[str], seconds: np.ndarray) -> pd.DataFrame:
+    """The table of :func:`paired` from wall and CPU ``seconds [round, variant, 2]`` that were measured otherwise."""
     return pd.DataFrame([_row(name, seconds[:, i], seconds[:, 0]) for i, name in enumerate(names)])
 
 
