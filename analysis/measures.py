@@ -143,9 +143,9 @@ def attention_rows(query: Tensor, key: Tensor, positions: Positions) -> Tensor:
     ``query, key [d, h, w]`` of one image; ``positions`` are P cells (y, x). AnalysisError: a cell outside the map.
     """
     asked = query[:, *_cells(positions, query)].float()
-    with torch.autocast(query.device.type, enabled=False):
+    with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
         scores = asked.T @ key.flatten(1).float()
-    return torch.softmax(scores, dim=-1).view(-1, *key.shape[1:])
+        return torch.softmax(scores, dim=-1, out=scores).view(-1, *key.shape[1:])
 
 
 def attention_columns(query: Tensor, key: Tensor, positions: Positions, normalisers: Tensor | None = None) -> Tensor:
