@@ -228,7 +228,7 @@ def test_a_killed_report_goes_on(report: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "analysis", *COMMAND]
     root = str(DEMO.parents[1])
     out = tmp_path / "report"
-    for sign in ("measured/parts/object_scale_donors/*/*.done", "figures/*.svg"):
+    for sign in ("measured/parts/object_scale/*/description.json", "figures/*.svg"):
         with subprocess.Popen(command, cwd=tmp_path, env={"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}) as process:
             deadline = time.monotonic() + 300
             while not list(out.glob(sign)) and process.poll() is None and time.monotonic() < deadline:
