@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 PAGES := $(patsubst notebooks/%.ipynb,build/notebooks/%.html,$(wildcard notebooks/*.ipynb))
-# Pictures in place of widgets, which a page without a kernel cannot show.
+# Pictures in place of widgets, which a page without a kernel cannot show; no progress bars (TQDM_DELAY below).
 RENDER := $(BIN)/jupyter nbconvert --execute --to html --log-level ERROR --ExecutePreprocessor.store_widget_state=False \
     --NbConvertBase.display_data_priority='["text/html", "image/png", "text/latex", "text/markdown", "text/plain"]'
 
@@ -47,7 +47,7 @@ notebooks: $(STAMP)  ## Run all notebooks; pages with their results in build/not
 
 build/notebooks/%.html: notebooks/%.ipynb FORCE
 	@mkdir -p $(@D)/.new
-	@TQDM_DISABLE=1 $(RENDER) --output-dir $(@D)/.new $< >$(@D)/.new/$*.log 2>&1 || \
+	@TQDM_DELAY=9999 $(RENDER) --output-dir $(@D)/.new $< >$(@D)/.new/$*.log 2>&1 || \
 	    { echo "$<: $$(sed 's/\x1b\[[0-9;]*m//g;/^$$/d' $(@D)/.new/$*.log | tail -n 1); see $(@D)/.new/$*.log"; exit 1; }
 	@mv $(@D)/.new/$*.html $@
 	@echo "$@"
