@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from analysis.errors import AnalysisError
-from analysis.models.kernels import block_rows
 
 if TYPE_CHECKING:
     from analysis.datasets.sample import Objects
@@ -167,7 +166,7 @@ def attention_received(query: Tensor, key: Tensor) -> Tensor:
     """
     keys, queries = key.flatten(1).float(), query.flatten(1).float().T.contiguous()
     received = keys.new_zeros(keys.shape[1])
-    size = max(64, 2**19 // len(received))  # 2 MiB of scores, but all keys are read anew for so many queries
+    size = rows_at_a_time(len(received))
     block = keys.new_empty(size, len(received))
     with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
         for some in queries.split(size):
@@ -180,8 +179,13 @@ def log_normalisers(query: Tensor, key: Tensor) -> Tensor:
     """The logarithm of what each row of the attention is divided by, float32 ``[h, w]``; some rows at a time."""
     with torch.autocast(query.device.type, enabled=False):
         keys = key.flatten(1).float()
-        chunks = query.flatten(1).float().T.split(block_rows(keys.shape[1]))
+        chunks = query.flatten(1).float().T.split(rows_at_a_time(keys.shape[1]))
         return torch.cat([torch.logsumexp(q @ keys, dim=-1) for q in chunks]).view(query.shape[1:])
+
+
+def rows_at_a_time(n: int) -> int:
+    """Of ``n`` cells each: 2 MiB of float32 for the caches of a core, but all keys are read anew for so many rows."""
+    return max(64, 2**19 // n)
 
 
 def _cells(positions: Positions, grid: Tensor) -> tuple[Tensor, Tensor]:

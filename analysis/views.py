@@ -22,11 +22,11 @@ from analysis.measures import (
     attention_rows,
     log_normalisers,
     relative_contribution,
+    rows_at_a_time,
     winning_branch,
 )
 from analysis.models import Model, gates, predict
 from analysis.models.dual_attention import GATED_PATHS, ChannelAttention
-from analysis.models.kernels import block_rows
 from analysis.models.spec import ChannelForm
 from analysis.modules.own_module import OwnModule
 from analysis.tap_names import Names
@@ -98,7 +98,7 @@ class View:
     def _mean(self, cells: Sequence[tuple[int, int]], maps: Callable[..., Tensor]) -> np.ndarray:
         if self.query is None or self.key is None:
             raise _no_position()
-        total, some = torch.zeros(self.query.shape[1:]), block_rows(self.key[0].numel())
+        total, some = torch.zeros(self.query.shape[1:]), rows_at_a_time(self.key[0].numel())
         for start in range(0, len(cells), some):
             total += maps(self.query, self.key, cells[start : start + some]).sum(dim=0)
         return (total / len(cells)).numpy()

@@ -53,11 +53,9 @@ def gradients(attention: Callable[..., Tensor], inputs: list[Tensor], *given: ob
 
 
 @pytest.fixture(autouse=True)
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks that even a few cells fill."""
-    monkeypatch.setattr(kernels, "ROWS", 8)
-    monkeypatch.setattr(kernels, "BLOCK", 1)
-    monkeypatch.setattr(kernels, "TILE", (6, 10))
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles that even a few cells fill."""
+    monkeypatch.setattr(kernels, "TILE", (10, 6))
 
 
 # --- Values and gradients ---------------------------------------------------------------------------------------------

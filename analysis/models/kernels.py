@@ -1,10 +1,11 @@
-"""Exact position attention by blocks: neither forward nor backward ever holds the N x N matrix.
+"""Exact position attention by tiles: neither forward nor backward ever holds the N x N matrix.
 
     s_ji = exp(q_j . k_i) / sum_i exp(q_j . k_i)        out_j = sum_i s_ji v_i              (Fu et al., section 3.2)
 
-The forward visits some queries at a time, with all keys. It keeps L_j, the logarithm of each row's sum, for the
-backward, which visits tiles of some keys and queries and makes their weights P = exp(score - L) once more. With the
-gradient G of out, and D_j = G_j . out_j:
+The forward takes some queries and visits all keys, some at a time. m_j is the greatest score so far, z_j the sum of
+exp(score - m_j), and what was summed under a smaller m_j is scaled down (online softmax: Milakov, Gimelshein 2018).
+L_j = m_j + log z_j is kept for the backward, which takes some keys, visits all queries, and makes their weights
+P = exp(score - L) once more. With the gradient G of out, and D_j = G_j . out_j:
 
     dV = G P^T        dS = P * (V^T G - D)        dq_j = sum_i dS_ji k_i        dk_i = sum_j dS_ji q_j
 
@@ -34,10 +35,9 @@ from analysis.errors import AnalysisError
 
 MaskRule = Literal["forbid equal", "forbid other"]
 Product = Literal["torch", "onednn", "bf16"]
-#: Rows of a block at least: all keys and values are read anew for each block, 2 * ROWS operations for 4 bytes of them.
-ROWS = 256
-BLOCK = 2**20  # scores of a block, where so many have at least ROWS rows: 4 MiB, about what the caches of a core hold
-TILE = 512, 1024  # queries and keys of the backward, where 2 MiB of weights meet as many of their gradient
+#: What is taken at a time, and what is visited at a time: 2 MiB of weights, so that a core's caches hold them and what
+#: they meet; and enough of both that 512 channels of values or sums are not read for a few operations only.
+TILE = 1024, 512
 LARGE = 2**32  # multiplications, N^2 (d + C), from which on the choice of a product is worth its timing
 
 
@@ -70,11 +70,6 @@ def widened(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def block_rows(n_keys: int) -> int:
-    """How many rows of the attention to hold at a time."""
-    return max(ROWS, BLOCK // n_keys)
-
-
 @dataclass(frozen=True, eq=False)
 class _Image:
     """One image: ``query, key [d, N]``, ``value [C, N]``, ``labels [N]``."""
@@ -86,55 +81,47 @@ class _Image:
     rule: MaskRule | None
     product: Product
 
-    def attend(self, out: Tensor, log_z: Tensor | None) -> None:
+    def attend(self, out: Tensor, log_z: Tensor) -> None:
         """Fill ``out [C, N]``, and ``log_z [N]``, the logarithm of what each row is divided by."""
-        queries, keys, values = self.query.T.contiguous(), self.key.T.contiguous(), self._right(self.value)
-        every = slice(0, len(keys))
-        for rows in _slices(len(queries), block_rows(len(keys))):
-            part = None if log_z is None else log_z[rows]
-            weights = self._weights(queries[rows], keys, self._forbidden(rows, every), part)
-            out[:, rows] = _dense(linear(self._left(weights), values)).T
-
-    def _weights(self, queries: Tensor, keys: Tensor, forbidden: Tensor | None, log_z: Tensor | None) -> Tensor:
-        """Whole rows of the softmax, ``[n, N]``; fills ``log_z [n]``."""
-        scores = linear(self._left_of_scores(queries), keys)
-        if forbidden is None and log_z is None and scores.is_mkldnn:
-            return torch.softmax(scores, 1)  # the one step that this layout knows: nothing is copied
-        scores = _dense(scores)
-        if forbidden is not None:
-            scores.masked_fill_(forbidden, -torch.inf)
-        if log_z is not None:
-            torch.amax(scores, 1, out=log_z)
-        weights = torch.softmax(scores, 1, out=scores)
-        if forbidden is not None:
-            weights.masked_fill_(forbidden, 0)  # a row without a key is NaN until here
-        if log_z is not None:
-            log_z.sub_(weights.amax(1).log())  # the greatest weight is exp(greatest score - log_z)
-        return weights
+        keys = self.key.T.contiguous()
+        for rows in _slices(len(log_z), TILE[0]):
+            queries = self._left_of_scores(self.query[:, rows].T)
+            top = torch.full_like(log_z[rows], torch.finfo(log_z.dtype).min)
+            z, total = torch.zeros_like(top), self.value.new_zeros(len(out), len(top))
+            for some in _slices(len(keys), TILE[1]):
+                scores = _dense(linear(queries, keys[some]))
+                if self.labels is not None:
+                    scores.masked_fill_(self._forbidden(rows, some), -torch.inf)
+                higher = torch.maximum(top, scores.amax(1))
+                shrink, top = (top - higher).exp_(), higher
+                weights = scores.sub_(top[:, None]).exp_()
+                z.mul_(shrink).add_(weights.sum(1))
+                total.mul_(shrink).add_(_dense(linear(self._left(self.value[:, some]), self._right(weights))))
+            z.clamp_(min=1)  # the greatest weight is 1: less is a row without a key
+            torch.div(total, z, out=out[:, rows])
+            torch.add(top, z.log_(), out=log_z[rows])
 
     def differentiate(self, grad: Tensor, out: Tensor, log_z: Tensor, *gradients: Tensor) -> None:
         """Add to the gradients of query, key and value what follows from ``grad [C, N]``, that of ``out``."""
         d_query, d_key, d_value = gradients
         queries, keys, grads = self.query.T.contiguous(), self.key.T.contiguous(), self._right(grad.T)
-        tiles = _slices(len(queries), TILE[0])
+        tiles = _slices(len(queries), TILE[1])
         lefts = [(self._left(grad[:, rows]), self._left_of_scores(self.query[:, rows])) for rows in tiles]
         means = [(grad[:, rows] * out[:, rows]).sum(0) for rows in tiles]
-        for some in _slices(len(keys), TILE[1]):
+        for some in _slices(len(keys), TILE[0]):
             key, value = self._left_of_scores(keys[some]), self._left(self.value[:, some].T)
             for rows, (grad_left, query), mean in zip(tiles, lefts, means, strict=True):
                 weights = _dense(linear(key, queries[rows])).sub_(log_z[rows]).exp_()
-                forbidden = self._forbidden(some, rows)
-                if forbidden is not None:
-                    weights.masked_fill_(forbidden, 0)
+                if self.labels is not None:
+                    weights.masked_fill_(self._forbidden(some, rows), 0)
                 d_value[:, some] += _dense(linear(grad_left, self._right(weights)))
                 slopes = _dense(linear(value, grads[rows])).sub_(mean).mul_(weights)
                 d_key[:, some] += _dense(linear(query, slopes))
                 d_query[:, rows] += self.key[:, some] @ slopes
 
-    def _forbidden(self, some: slice, others: slice) -> Tensor | None:
+    def _forbidden(self, some: slice, others: slice) -> Tensor:
         """Where a cell of ``some`` may not look at, or be seen by, one of ``others``: the rules are symmetric."""
-        if self.labels is None:
-            return None
+        assert self.labels is not None
         return (self.labels[some, None] == self.labels[others]) == (self.rule == "forbid equal")
 
     def _left_of_scores(self, x: Tensor) -> Tensor:
@@ -154,10 +141,10 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, *way: Any) -> Tensor:
         out = torch.empty_like(value)
-        log_z = torch.empty_like(query[:, 0]) if any(ctx.needs_input_grad) else None
+        log_z = torch.empty_like(query[:, 0])
         with torch.autocast(query.device.type, enabled=False):
             for b, image in enumerate(_images(query, key, value, *way)):
-                image.attend(out[b], None if log_z is None else log_z[b])
+                image.attend(out[b], log_z[b])
         ctx.save_for_backward(query, key, value, out, log_z)
         ctx.way = way
         return out
@@ -215,17 +202,17 @@ def fastest_product(threads: int) -> Product:
 
     oneDNN has to be faster by a tenth, so that between equal ones chance does not choose.
     """
-    own = torch.Generator().manual_seed(0)  # a training's random numbers stay what they are
-    query, key, value = (torch.randn(size, generator=own) for size in ((64, ROWS), (64, 4096), (512, 4096)))
-    out = torch.empty(512, ROWS)
+    n, own = TILE[0], torch.Generator().manual_seed(0)  # a training's random numbers stay what they are
+    query, key, value = (torch.randn(size, generator=own) for size in ((64, n), (64, n), (512, n)))
     torch_, onednn = (_Image(query, key, value, None, None, name) for name in get_args(Product)[:2])
-    times = [(_seconds(onednn, out), _seconds(torch_, out)) for _ in range(9)]
+    times = [(_seconds(onednn), _seconds(torch_)) for _ in range(9)]
     faster, plain = (min(some) for some in zip(*times, strict=True))  # the least: other programs only add to it
     return "onednn" if faster < 0.9 * plain else "torch"
 
 
 @torch.no_grad()
-def _seconds(image: _Image, out: Tensor) -> float:
+def _seconds(image: _Image) -> float:
+    out, log_z = torch.empty_like(image.value), torch.empty_like(image.query[0])
     start = time.perf_counter()
-    image.attend(out, None)
+    image.attend(out, log_z)
     return time.perf_counter() - start
