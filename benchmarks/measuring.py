@@ -41,7 +41,7 @@ def paired(variants: Mapping[str, Work], rounds: int, warm: bool = True) -> pd.D
     seconds = np.empty((rounds, len(names), 2))
     for name in names if warm else ():
         variants[name]()
-    for turn in tqdm(range(rounds), desc=f"{len(names)} variants", unit="round", leave=False):
+    for turn in tqdm(range(rounds), desc=f"{len(names)} variants", unit="round", leave=False, disable=None):
         for step in range(len(names)):
             at = (turn + step) % len(names)
             seconds[turn, at] = timed(variants[names[at]])

@@ -54,7 +54,8 @@ class Row:
 
     def judged(self, goal: Goal) -> Row:
         """With the goal, and whether it is reached."""
-        return replace(self, goal=f"{goal.column} <= {goal.most:g}", reached=getattr(self, goal.column) <= goal.most)
+        reached = bool(getattr(self, goal.column) <= goal.most)  # numpy's is none that JSON knows
+        return replace(self, goal=f"{goal.column} <= {goal.most:g}", reached=reached)
 
 
 def rows_of(

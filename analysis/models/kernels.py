@@ -9,6 +9,9 @@ P = exp(score - L) once more. With the gradient G of out, and D_j = G_j . out_j:
 
     dV = G P^T        dS = P * (V^T G - D)        dq_j = sum_i dS_ji k_i        dk_i = sum_j dS_ji q_j
 
+Scores that lie far below the greatest of their row count as if they lay ``FLOOR`` below it: a weight that no sum of
+float32 can show. Their true weights may be denormal numbers, with which a CPU multiplies some 80 times more slowly.
+
 Nearly all time goes into products of matrices, and torch has two for the CPU: ``torch`` (MKL or OpenBLAS) and
 ``onednn`` (torch.nn.functional.linear on a tensor in the mkldnn layout), which is faster where MKL does not know the
 CPU. :func:`fastest_product` says which one large calls take: it times both once, for a fifth of a second. The argument
@@ -38,6 +41,8 @@ Product = Literal["torch", "onednn", "bf16"]
 #: What is taken at a time, and what is visited at a time: 2 MiB of weights, so that a core's caches hold them and what
 #: they meet; and enough of both that 512 channels of values or sums are not read for a few operations only.
 TILE = 1024, 512
+#: e^-40 is 4e-18, and float32 knows 6e-8 beside 1; scores of float64 are floored at -90.
+FLOOR = {torch.float32: -40.0, torch.float64: -90.0}
 LARGE = 2**32  # multiplications, N^2 (d + C), from which on the choice of a product is worth its timing
 
 
@@ -89,12 +94,10 @@ class _Image:
             top = torch.full_like(log_z[rows], torch.finfo(log_z.dtype).min)
             z, total = torch.zeros_like(top), self.value.new_zeros(len(out), len(top))
             for some in _slices(len(keys), TILE[1]):
-                scores = _dense(linear(queries, keys[some]))
-                if self.labels is not None:
-                    scores.masked_fill_(self._forbidden(rows, some), -torch.inf)
-                higher = torch.maximum(top, scores.amax(1))
-                shrink, top = (top - higher).exp_(), higher
-                weights = scores.sub_(top[:, None]).exp_()
+                scores, forbidden = _dense(linear(queries, keys[some])), self._forbidden(rows, some)
+                higher = torch.maximum(top, _without(scores, forbidden, -torch.inf).amax(1))
+                shrink, top = _exp(top - higher), higher
+                weights = _without(_exp(scores.sub_(top[:, None])), forbidden, 0)
                 z.mul_(shrink).add_(weights.sum(1))
                 total.mul_(shrink).add_(_dense(linear(self._left(self.value[:, some]), self._right(weights))))
             z.clamp_(min=1)  # the greatest weight is 1: less is a row without a key
@@ -111,17 +114,17 @@ class _Image:
         for some in _slices(len(keys), TILE[0]):
             key, value = self._left_of_scores(keys[some]), self._left(self.value[:, some].T)
             for rows, (grad_left, query), mean in zip(tiles, lefts, means, strict=True):
-                weights = _dense(linear(key, queries[rows])).sub_(log_z[rows]).exp_()
-                if self.labels is not None:
-                    weights.masked_fill_(self._forbidden(some, rows), 0)
+                weights = _exp(_dense(linear(key, queries[rows])).sub_(log_z[rows]))
+                weights = _without(weights, self._forbidden(some, rows), 0)
                 d_value[:, some] += _dense(linear(grad_left, self._right(weights)))
                 slopes = _dense(linear(value, grads[rows])).sub_(mean).mul_(weights)
                 d_key[:, some] += _dense(linear(query, slopes))
                 d_query[:, rows] += self.key[:, some] @ slopes
 
-    def _forbidden(self, some: slice, others: slice) -> Tensor:
+    def _forbidden(self, some: slice, others: slice) -> Tensor | None:
         """Where a cell of ``some`` may not look at, or be seen by, one of ``others``: the rules are symmetric."""
-        assert self.labels is not None
+        if self.labels is None:
+            return None
         return (self.labels[some, None] == self.labels[others]) == (self.rule == "forbid equal")
 
     def _left_of_scores(self, x: Tensor) -> Tensor:
@@ -176,6 +179,16 @@ def _images(query: Tensor, key: Tensor, value: Tensor, labels: Tensor | None, *w
 
 def _slices(n: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def _exp(scores: Tensor) -> Tensor:
+    """In place; of scores that are at most 0."""
+    return scores.clamp_(min=FLOOR[scores.dtype]).exp_()
+
+
+def _without(x: Tensor, forbidden: Tensor | None, value: float) -> Tensor:
+    """``x``, in place with ``value`` where something is forbidden."""
+    return x if forbidden is None else x.masked_fill_(forbidden, value)
 
 
 def _dense(x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -46,27 +46,28 @@ def attention_sums(query: Tensor, key: Tensor, cells: np.ndarray, n_classes: int
     keys = key.float().cpu().flatten(1).contiguous()
     columns = query.float().cpu().permute(2, 1, 0).flip(1).contiguous()  # [w, h, d], from below
     classes = cells.T[:, ::-1] % (n_classes + 1)  # ignored ones last
-    by_class = torch.zeros(n_classes + 1, h * w)
-    by_query = np.empty((2, w, h), np.float32)
-    scores, few = torch.empty(h, h * w), max(8, 2**16 // (h * w))
-    weights, ones = torch.empty(min(few, h), h * w), torch.ones(h)
+    few = min(h, max(4, 2**17 // (h * w)))
+    scores, weights = torch.empty(h, h * w), torch.empty(few, h * w)
+    e, p = scores.numpy(), weights.numpy()  # the same memory
+    by_class = np.zeros((n_classes + 1, h * w), np.float32)
+    entropy, mean_distance, mean_score, weight = np.empty((4, w, h), np.float32)
+    greatest, each, ones = np.empty(h, np.intp), np.arange(h), np.ones(few, np.float32)
     with torch.autocast("cpu", enabled=False):
         for x, distances in enumerate(_distances(h, w)):
             torch.mm(columns[x], keys, out=scores)
-            for rows in (slice(start, min(start + few, h)) for start in range(0, h, few)):
-                p = torch.softmax(scores[rows], dim=1, out=weights[: rows.stop - rows.start])
-                for c, run in _runs(classes[x, rows]):
-                    by_class[c].addmv_(p[run].T, ones[: run.stop - run.start])
-                by_query[0, x, rows] = _entropy(scores[rows].numpy(), p.numpy())
-                by_query[1, x, rows] = np.vecdot(p.numpy(), distances[rows])
-    entropy, mean_distance = by_query[:, :, ::-1].transpose(0, 2, 1)
-    received = by_class.sum(0).view(h, w).numpy()
-    return AttentionSums(received, entropy, mean_distance, _class_mass(by_class.numpy(), cells))
-
-
-def _entropy(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    greatest = np.arange(len(weights)), weights.argmax(1)
-    return scores[greatest] - np.log(weights[greatest]) - np.vecdot(scores, weights)
+            for start in range(0, h, few):
+                rows = slice(start, min(start + few, h))
+                n = rows.stop - start
+                torch.softmax(scores[rows], dim=1, out=weights[:n])
+                p[:n].argmax(1, out=greatest[rows])
+                weight[x, rows] = p[each[:n], greatest[rows]]
+                np.vecdot(e[rows], p[:n], out=mean_score[x, rows])
+                np.vecdot(p[:n], distances[rows], out=mean_distance[x, rows])
+                for c, run in _runs(classes[x, rows].tolist()):
+                    by_class[c] += ones[: run.stop - run.start] @ p[run]
+            entropy[x] = e[each, greatest] - np.log(weight[x]) - mean_score[x]
+    by_query = (values[:, ::-1].T for values in (entropy, mean_distance))
+    return AttentionSums(by_class.sum(0).reshape(h, w), *by_query, _class_mass(by_class, cells))
 
 
 def _distances(h: int, w: int) -> Iterator[np.ndarray]:
@@ -77,10 +78,13 @@ def _distances(h: int, w: int) -> Iterator[np.ndarray]:
         yield np.lib.stride_tricks.sliding_window_view(table, h * w)[::w]
 
 
-def _runs(classes: np.ndarray) -> Iterator[tuple[int, slice]]:
+def _runs(classes: list[int]) -> Iterator[tuple[int, slice]]:
     """The stretches of equal class."""
-    changes = (classes[1:] != classes[:-1]).nonzero()[0] + 1
-    return ((int(classes[start]), slice(start, stop)) for start, stop in pairwise([0, *changes.tolist(), len(classes)]))
+    start = 0
+    for c, run in groupby(classes):
+        stop = start + len(list(run))
+        yield c, slice(start, stop)
+        start = stop
 
 
 def _class_mass(by_class: np.ndarray, cells: np.ndarray) -> np.ndarray:
