@@ -15,8 +15,11 @@ from typing import TypeVar
 
 import timm
 import torch
+from timm.layers import get_same_padding
+from timm.layers.conv2d_same import Conv2dSame
 from timm.models.resnet import Bottleneck, ResNet
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.models.vgg import cfgs, make_layers
 
 from analysis.errors import AnalysisError, closest
@@ -115,7 +118,7 @@ class Light(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """``[B, 3, H, W]`` to ``[B, channels, h, w]``."""
-        fine, deep = self.trunk(image)
+        fine, deep = self.trunk(image.contiguous(memory_format=torch.channels_last))  # 4/5 of the time; a ResNet's not
         features = self.reduce(deep)
         if self.lateral is not None:
             features = resize(features, fine.shape[-2:], align_corners=True) + self.lateral(fine)
@@ -170,7 +173,23 @@ def _lite0(output_stride: int, skip: bool) -> Light:
     trunk = timm.create_model(
         "tf_efficientnet_lite0", features_only=True, out_indices=(1, 4), output_stride=output_stride
     )
+    for module in trunk.modules():
+        if isinstance(module, Conv2dSame):
+            module.__class__ = _SameConvolution
     return Light(trunk, (24, 320), 128, skip)
+
+
+class _SameConvolution(Conv2dSame):
+    """TensorFlow's padding. An odd side needs as much before as behind: the convolution can pad by itself then, and
+    no padded copy of its input is made, which took 3 % of a training step."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        sides = zip(x.shape[-2:], self.kernel_size, self.stride, self.dilation, strict=True)
+        pads = [get_same_padding(*side) for side in sides]
+        if any(pad % 2 for pad in pads):
+            return super().forward(x)
+        both = [pad // 2 for pad in pads]
+        return functional.conv2d(x, self.weight, self.bias, self.stride, both, self.dilation, self.groups)
 
 
 def _convolution(c_in: int, c_out: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:

@@ -232,7 +232,7 @@ def make_optimizer(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
     ]
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(options, lr=recipe.learning_rate, momentum=recipe.momentum)
-    return torch.optim.AdamW(options, lr=recipe.learning_rate)
+    return torch.optim.AdamW(options, lr=recipe.learning_rate, fused=True)
 
 
 def check_finite(parts: Mapping[str, float], step: int) -> None:

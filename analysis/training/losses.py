@@ -46,14 +46,16 @@ def cross_entropy(
     logits: Tensor, label: Tensor, grid: str, align: bool, weights: Tensor | None, total: Total
 ) -> Tensor:
     """Weighted mean cross-entropy over the pixels that are not ignored; 0 where all are."""
-    logits = logits.float()
+    logits = logits.float().contiguous()  # small still: enlarged, softmax would copy it, and so would its gradient
     if grid == "label":
         logits = resize(logits, label.shape[-2:], align)
     else:
         label = shrink_label(label, (logits.shape[-2], logits.shape[-1]))
     entropy = functional.cross_entropy(logits, label, weights, ignore_index=IGNORED, reduction="sum")
-    valid = label[label != IGNORED]
-    mass = torch.as_tensor(float(len(valid)), device=logits.device) if weights is None else weights[valid].sum()
+    if weights is None:
+        mass = (label != IGNORED).sum().float()
+    else:
+        mass = functional.pad(weights, (0, IGNORED + 1 - len(weights)))[label].sum()
     return entropy / total(mass).clamp(min=1e-12)
 
 
