@@ -84,6 +84,10 @@ def test_evaluate_prints_json_and_writes_a_table(
     whole = table[table.size_bin == "all"]
     assert whole.iou.mean() == pytest.approx(printed["miou"])
     assert read_provenance(out)["sha256"]
+    assert "changed" not in read_provenance(out)
+    assert main(["evaluate", *map(str, arguments), "--precision", "bf16"]) == 0
+    assert json.loads(capsys.readouterr().out)["miou"] == pytest.approx(printed["miou"], abs=0.05)
+    assert read_provenance(out)["changed"] == {"precision": "bf16"}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Known answers of both papers' models."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -266,6 +268,23 @@ def test_impossible_fields_are_one_line(fields: dict[str, object], message: str)
     with pytest.raises(AnalysisError, match=message) as caught:
         ScaleAttention(classes=5, **fields)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [tiny_scale, tiny_dual])
+def test_bf16_is_the_backbone_and_leaves_attention_in_float32(
+    make: Callable[..., ScaleAttention | DualAttention],
+) -> None:
+    exact, quick, image = make(), make(precision="bf16"), torch.randn(1, 3, 65, 97)
+    trunk = "backbone.trunk.conv4.0" + ("@x100" if make is tiny_scale else "")
+    taps = ("scale.weights",) if make is tiny_scale else ("position.query", "channel.affinity", "fused")
+    with torch.no_grad(), capture(quick, trunk, *taps) as seen:
+        found = quick(image).logits
+    assert seen.pop(trunk).dtype == torch.bfloat16
+    assert {tensor.dtype for tensor in seen.values()} == {torch.float32} == {found.dtype}
+    with torch.no_grad():
+        right = exact(image).logits
+    assert not torch.equal(found, right)
+    assert float((found - right).abs().max()) < 0.05 * float(right.abs().max())
 
 
 def test_input_follows_the_spec() -> None:

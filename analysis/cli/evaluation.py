@@ -29,6 +29,7 @@ def evaluate(
     out: Path | None = None,
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
     device: str = "cpu",
+    precision: Literal["float32", "bf16"] = "float32",
 ) -> None:
     """Score a checkpoint on a data set: mIoU, IoU per class, and object IoU by object size.
 
@@ -45,18 +46,20 @@ def evaluate(
         out: Where to write the table (.parquet).
         as_json: Print the numbers as JSON.
         device: cpu, cuda or cuda:N.
+        precision: bf16 runs the backbone in bfloat16: up to three times as fast, and some labels change.
     """
-    from analysis.checkpoints import open_checkpoint
     from analysis.datasets import open_dataset
     from analysis.evaluation import evaluate as score
+    from analysis.forms import open_with
     from analysis.store import command_line, write_table
 
-    opened = open_checkpoint(checkpoint, device)
+    opened = open_with(checkpoint, device, precision)
     dataset = open_dataset(data, split)
     result = score(opened.model, dataset, size_bins=size_bins)
     origin = {key: opened.provenance.get(key) for key in ("recipe", "seed", "step")}
     identity = {"checkpoint": opened.name, **origin, "dataset": dataset.name, "split": split, "block": "all"}
-    path = out or opened.home / f"metrics-{opened.path.stem}-{dataset.name}-{split}.parquet"
+    kind = "" if precision == "float32" else f"-{precision}"
+    path = out or opened.home / f"metrics-{opened.path.stem}-{dataset.name}-{split}{kind}.parquet"
     write_table(
         result.table.assign(**identity),
         path,

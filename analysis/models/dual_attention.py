@@ -26,10 +26,10 @@ import torch
 from torch import Tensor, nn
 
 from analysis.errors import AnalysisError
-from analysis.models.backbones import Backbone, DilatedResNet, make_backbone
+from analysis.models.backbones import Backbone, DilatedResNet, in_precision, make_backbone
 from analysis.models.kernels import MaskRule, position_attention, widened
 from analysis.models.output import Output
-from analysis.models.spec import ChannelForm, DualSpec, spec_from_fields
+from analysis.models.spec import ChannelForm, DualSpec, Precision, spec_from_fields
 from analysis.models.tap import Tap
 
 
@@ -43,13 +43,14 @@ class DualAttention(nn.Module):
     def __init__(self, classes: int, **fields: Any) -> None:
         super().__init__()
         self.spec = spec = spec_from_fields(DualSpec, {"classes": classes, **fields})
-        self.backbone = make_backbone(spec.backbone, spec.output_stride, spec.multi_grid, spec.skip, spec.stem)
+        options = (spec.output_stride, spec.multi_grid, spec.skip, spec.stem, spec.precision)
+        self.backbone = make_backbone(spec.backbone, *options)
         c_in, c = self.backbone.channels, self.backbone.attention_channels
-        self.position_in, self.channel_in = _convolution(c_in, c), _convolution(c_in, c)
+        self.position_in, self.channel_in = (_Convolution(c_in, c, spec.precision) for _ in range(2))
         self.pam = PositionAttention(c, spec.permuted_gates) if spec.position else Tap("position.features")
         cam = (c, spec.form, spec.projections, spec.permuted_gates)
         self.cam = ChannelAttention(*cam) if spec.channel else Tap("channel.features")
-        self.position_out, self.channel_out = _convolution(c, c), _convolution(c, c)
+        self.position_out, self.channel_out = (_Convolution(c, c, spec.precision) for _ in range(2))
         self.fused_tap = Tap("fused")
         self.position_classifier = self.channel_classifier = self.backbone_classifier = None
         if spec.path_classifiers:
@@ -193,8 +194,12 @@ def attentions(model: nn.Module) -> dict[str, Attention]:
     return found
 
 
-def _convolution(c_in: int, c_out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(c_in, c_out, 3, padding=1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU())
+class _Convolution(nn.Sequential):
+    def __init__(self, c_in: int, c_out: int, precision: Precision = "float32") -> None:
+        super().__init__(nn.Conv2d(c_in, c_out, 3, padding=1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU())
+        self.precision = precision
+
+    forward = in_precision(nn.Sequential.forward)
 
 
 def _auxiliary_head(backbone: Backbone, spec: DualSpec) -> nn.Sequential:
@@ -204,7 +209,7 @@ def _auxiliary_head(backbone: Backbone, spec: DualSpec) -> nn.Sequential:
             f"auxiliary_head reads a ResNet's layer3; backbone {spec.backbone!r} has none: leave it out"
         )
     width = backbone.middle_channels // 4
-    return nn.Sequential(_convolution(backbone.middle_channels, width), _classifier(width, spec.classes))
+    return nn.Sequential(_Convolution(backbone.middle_channels, width), _classifier(width, spec.classes))
 
 
 def _classifier(channels: int, classes: int) -> nn.Sequential:

@@ -179,6 +179,7 @@ def open_parts(
         "version": version("attention-analysis"),
         "code": _CODE,
         "checkpoint_sha256": sha,
+        "changed": checkpoint.origin.get("changed", {}),  # since it was opened (analysis.forms)
         "images": len(dataset),
         "images_per_part": size,
         "things": sorted(dataset.things),
