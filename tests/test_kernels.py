@@ -85,6 +85,22 @@ def test_blocks_give_what_the_whole_matrix_gives(
         assert_near(one, right)
 
 
+@pytest.mark.parametrize("product", ["torch", "onednn"])
+@pytest.mark.parametrize("some", [[3], list(range(0, 40, 3))])
+def test_some_queries_get_what_all_of_them_get(product: str, some: list[int]) -> None:
+    query, key, value = example(2, 40)
+
+    def of_some(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return position_attention(query[:, :, some], key, value, product=product)
+
+    def of_all(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return whole(query, key, value)[:, :, some]
+
+    assert_near(of_some(query, key, value), of_all(query, key, value))
+    for one, right in zip(*(gradients(f, [query, key, value]) for f in (of_some, of_all)), strict=True):
+        assert_near(one, right)
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_gradients_in_float64_agree_with_finite_differences(rule: str | None) -> None:
     inputs = [x.double().requires_grad_() for x in example(2, 13, 3, 4)]

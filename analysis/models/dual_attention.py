@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from analysis.errors import AnalysisError
 from analysis.models.backbones import Backbone, DilatedResNet, in_precision, make_backbone
@@ -60,11 +61,15 @@ class DualAttention(nn.Module):
             self.backbone_classifier = _auxiliary_head(self.backbone, spec)
         self.classifier = _classifier(c, spec.classes)
 
-    def forward(self, image: Tensor) -> Output:
-        """``image [B, 3, H, W]`` as ``spec.input`` says. Logits are on the backbone's grid."""
+    def forward(self, image: Tensor, cells: Tensor | None = None) -> Output:
+        """``image [B, 3, H, W]`` as ``spec.input`` says. Logits are on the backbone's grid.
+
+        ``cells``, bool ``[h, w]``: where logits are wanted, and what they depend on; elsewhere PAM adds nothing, and
+        what comes after it is not to be used. Most of the time of a large map is saved. For evaluation mode.
+        """
         middle: list[Tensor] = []
         features = self.backbone(image, middle) if self.spec.auxiliary_head else self.backbone(image)
-        position = self.position_out(self.pam(self.position_in(features)))
+        position = self.position_out(self._attended(self.position_in(features), cells))
         channel = self.channel_out(self.cam(self.channel_in(features)))
         fused = self.fused_tap(position + channel)
         auxiliary = {}
@@ -73,6 +78,12 @@ class DualAttention(nn.Module):
         if self.backbone_classifier:
             auxiliary["backbone"] = self.backbone_classifier(middle[0])
         return Output(self.classifier(fused), auxiliary)
+
+    def _attended(self, features: Tensor, cells: Tensor | None) -> Tensor:
+        """After PAM, or at least where the next 3x3 convolution reads for ``cells``."""
+        if cells is None or not isinstance(self.pam, PositionAttention):
+            return self.pam(features)
+        return self.pam(features, queries=functional.max_pool2d(cells[None].float(), 3, 1, 1)[0] > 0)
 
 
 class PositionAttention(nn.Module):
@@ -94,15 +105,34 @@ class PositionAttention(nn.Module):
         self.query_tap, self.key_tap = Tap("position.query"), Tap("position.key")
         self.value_tap, self.attended_tap = Tap("position.value"), Tap("position.attended")
 
-    def forward(self, features: Tensor, labels: Tensor | None = None, rule: MaskRule | None = None) -> Tensor:
-        """``labels [B, h, w]`` and a rule of :func:`position_attention` take keys away from rows: an intervention."""
+    def forward(
+        self,
+        features: Tensor,
+        labels: Tensor | None = None,
+        rule: MaskRule | None = None,
+        queries: Tensor | None = None,
+    ) -> Tensor:
+        """``labels [B, h, w]`` and a rule of :func:`position_attention` take keys away from rows: an intervention.
+
+        Where ``queries``, bool ``[h, w]``, are false attended is 0, and costs nothing; with a permuted gate, which
+        mixes positions, they have no effect.
+        """
         features = self.features_tap(features)
         query = self.query_tap(self.query(features))
         key = self.key_tap(self.key(features))
         value = self.value_tap(self.value(features))
-        flat = None if labels is None else labels.flatten(1)
-        attended = position_attention(query.flatten(2), key.flatten(2), value.flatten(2), flat, rule)
+        if queries is not None and self.permuted_gate is None:
+            attended = _attended_at(queries.flatten(), query.flatten(2), key.flatten(2), value.flatten(2))
+        else:
+            flat = None if labels is None else labels.flatten(1)
+            attended = position_attention(query.flatten(2), key.flatten(2), value.flatten(2), flat, rule)
         return gated(self, self.attended_tap(attended.view_as(value)), features)
+
+
+def _attended_at(queries: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Of the bool ``queries [N]``, 0 elsewhere; as :func:`position_attention`."""
+    some = queries.nonzero()[:, 0]
+    return torch.zeros_like(value).index_copy(2, some, position_attention(query[:, :, some], key, value))
 
 
 class ChannelAttention(nn.Module):

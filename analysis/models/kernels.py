@@ -43,7 +43,7 @@ Product = Literal["torch", "onednn", "bf16"]
 TILE = 1024, 512
 #: e^-40 is 4e-18, and float32 knows 6e-8 beside 1; scores of float64 are floored at -90.
 FLOOR = {torch.float32: -40.0, torch.float64: -90.0}
-LARGE = 2**32  # multiplications, N^2 (d + C), from which on the choice of a product is worth its timing
+LARGE = 2**32  # multiplications, M N (d + C), from which on the choice of a product is worth its timing
 
 
 @torch.compiler.disable
@@ -58,7 +58,8 @@ def position_attention(
     """Equation (1) and the sum of (2) of Fu et al.: ``query, key [B, d, N]``, ``value [B, C, N]`` to ``[B, C, N]``.
 
     Column j of the result is sum_i s_ji v_i with s_j = softmax_i(q_j . k_i), no scaling by 1/sqrt(d). Scores and
-    softmax are float32 also under autocast. Differentiable once; torch.compile leaves it out of its graphs.
+    softmax are float32 also under autocast. Differentiable once; torch.compile leaves it out of its graphs. Fewer
+    queries, ``[B, d, M]``, give ``[B, C, M]``.
 
     With integer ``labels [B, N]`` a rule takes keys away from each row before its softmax: ``forbid equal`` those of
     the query's own label, ``forbid other`` all the rest. A row left without a key gives 0.
@@ -77,7 +78,7 @@ def widened(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class _Image:
-    """One image: ``query, key [d, N]``, ``value [C, N]``, ``labels [N]``."""
+    """One image: ``query [d, M]``, ``key [d, N]``, ``value [C, N]``, ``labels [N]`` where M is N."""
 
     query: Tensor
     key: Tensor
@@ -87,7 +88,7 @@ class _Image:
     product: Product
 
     def attend(self, out: Tensor, log_z: Tensor) -> None:
-        """Fill ``out [C, N]``, and ``log_z [N]``, the logarithm of what each row is divided by."""
+        """Fill ``out [C, M]``, and ``log_z [M]``, the logarithm of what each row is divided by."""
         keys = self.key.T.contiguous()
         for rows in _slices(len(log_z), TILE[0]):
             queries = self._left_of_scores(self.query[:, rows].T)
@@ -105,7 +106,7 @@ class _Image:
             torch.add(top, z.log_(), out=log_z[rows])
 
     def differentiate(self, grad: Tensor, out: Tensor, log_z: Tensor, *gradients: Tensor) -> None:
-        """Add to the gradients of query, key and value what follows from ``grad [C, N]``, that of ``out``."""
+        """Add to the gradients of query, key and value what follows from ``grad [C, M]``, that of ``out``."""
         d_query, d_key, d_value = gradients
         queries, keys, grads = self.query.T.contiguous(), self.key.T.contiguous(), self._right(grad.T)
         tiles = _slices(len(queries), TILE[1])
@@ -143,7 +144,7 @@ class _Image:
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, *way: Any) -> Tensor:
-        out = torch.empty_like(value)
+        out = value.new_empty(*value.shape[:2], query.shape[2])
         log_z = torch.empty_like(query[:, 0])
         with torch.autocast(query.device.type, enabled=False):
             for b, image in enumerate(_images(query, key, value, *way)):
@@ -205,7 +206,7 @@ def _chosen(asked: Product | None, query: Tensor, value: Tensor) -> Product:
         return name
     if query.device.type != "cpu" or query.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
         return "torch"  # the only one there
-    multiplications = query.shape[2] ** 2 * (query.shape[1] + value.shape[1])
+    multiplications = query.shape[2] * value.shape[2] * (query.shape[1] + value.shape[1])
     return name or (fastest_product(torch.get_num_threads()) if multiplications >= LARGE else "torch")
 
 

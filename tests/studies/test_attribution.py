@@ -18,14 +18,16 @@ from analysis.datasets import Dataset, open_dataset
 from analysis.datasets.sample import Sample
 from analysis.errors import AnalysisError
 from analysis.models import DualAttention, InputSpec, Output, ScaleAttention, ScaleSpec
+from analysis.models.dual_attention import gates, permuted_gates
 from analysis.models.tap import Tap
 from analysis.studies.attribution import Attribution, attribution
 from analysis.studies.attribution.agreement import part_agreement, rank_agreement, similarity
 from analysis.studies.attribution.maps import Cells, occlusion
 from analysis.studies.attribution.parts import correlated_groups
 from analysis.studies.attribution.randomisation import cascade
-from analysis.studies.attribution.regions import RegionScores, choose_regions, frozen_weights
+from analysis.studies.attribution.regions import Region, RegionScores, choose_regions, frozen_weights
 from analysis.studies.attribution.summary import summary
+from analysis.taps import capture
 
 SIZE, SIDE = 64, 8
 CLASSES = ("ground", "thing")
@@ -99,6 +101,27 @@ def test_a_score_is_the_mean_logit_of_the_frozen_region() -> None:
     assert score.item() == pytest.approx(expected.item(), abs=1e-5)
     assert score.shape == (1, 1)
     assert frozen_weights(mask[None].float(), (9, 7), True).sum().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("fields", [{}, {"position": False}, {"permuted_gates": True}])
+def test_scores_by_themselves_leave_out_only_what_they_do_not_depend_on(fields: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    model = DualAttention(classes=2, backbone="tiny", input=INPUT, **fields).eval()
+    for gate in (*gates(model).values(), *permuted_gates(model).values()):
+        nn.init.constant_(gate, 2.0)
+    image = torch.rand(1, 3, 2 * SIZE, 2 * SIZE, requires_grad=True)
+    mask = np.zeros((2 * SIZE, 2 * SIZE), bool)
+    mask[40:56, 8:30] = True
+    scores = RegionScores.of(model, [Region(1, 1, mask)], image)
+    alone = scores.by_themselves()
+    torch.testing.assert_close(alone(image), scores(image))
+    expected, found = (torch.autograd.grad(one(image).sum(), image)[0] for one in (scores, alone))
+    torch.testing.assert_close(found, expected)
+    if not fields:
+        with capture(model, "position.attended") as taps:
+            alone(image)
+        attended = taps["position.attended"][0].any(dim=0)
+        assert attended.sum() < attended.numel() / 4
 
 
 def test_attributions_find_the_cell_that_decides() -> None:

@@ -180,6 +180,18 @@ def test_an_image_takes_one_forward_and_every_eighth_one_more(n_images: int) -> 
     assert len(seen) == n_images + n_images // 8
 
 
+def test_without_interventions_the_rest_is_the_same() -> None:
+    checkpoint, val, seen = demo(), open_dataset("shapes", "val"), []
+    few = dataclasses.replace(val, items=val.items[:9])
+    whole = object_scale(checkpoint, few, probed_images=0)
+    checkpoint.model.register_forward_hook(lambda *_: seen.append(1))
+    observed = object_scale(checkpoint, few, probed_images=0, intervene=False)
+    assert len(seen) == len(few)
+    assert set(whole.tables) - set(observed.tables) == {"object_interventions", "interventions"}
+    for name in observed.tables:
+        pd.testing.assert_frame_equal(observed[name], whole[name])
+
+
 @pytest.mark.slow
 def test_the_whole_study_has_its_tables_and_measures_its_claims() -> None:
     val = open_dataset("shapes", "val")

@@ -50,7 +50,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 def observed(checkpoint: Checkpoint, dataset: Dataset) -> Result:
-    return object_scale(checkpoint, dataset, probed_images=0)
+    return object_scale(checkpoint, dataset, probed_images=0, intervene=False)
 
 
 def judged(measured: list[Measured]) -> dict[tuple[str, str], tuple[str, str]]:

@@ -74,7 +74,8 @@ def deletion_and_insertion(
 def _scores(scores: RegionScores, image: Tensor, cells: Cells, kept: np.ndarray, batch: int) -> np.ndarray:
     """Scores with only the ``kept`` cells, bool ``[M, cells]``: float64 ``[M, R]``. Equal masks are scored once."""
     different, which = np.unique(kept, axis=0, return_inverse=True)
+    alone = scores.by_themselves()
     with torch.no_grad():
         masks = torch.from_numpy(different).to(image).split(batch)
-        found = torch.cat([scores(image * cells.paint(mask)) for mask in masks]).double().cpu().numpy()
+        found = torch.cat([alone(image * cells.paint(mask)) for mask in masks]).double().cpu().numpy()
     return found[which.ravel()]

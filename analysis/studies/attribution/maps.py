@@ -123,7 +123,7 @@ def integrated_gradients(scores: RegionScores, image: Tensor, batch: int) -> Ten
     inputs, targets = _each_region(scores, image)
     per_pass = max(batch, len(inputs))
     return (
-        IntegratedGradients(scores)
+        IntegratedGradients(scores.by_themselves())
         .attribute(inputs, target=targets, n_steps=IG_STEPS, internal_batch_size=per_pass)
         .sum(dim=1)
     )
@@ -134,9 +134,10 @@ def occlusion(scores: RegionScores, image: Tensor, cells: Cells, batch: int) -> 
     from captum.attr import Occlusion
 
     window = (image.shape[1], min(cells.side, cells.height), min(cells.side, cells.width))
+    occluded = Occlusion(scores.by_themselves())
     with torch.no_grad():
         # A window covers all colours, and each of them gets the whole of its effect.
-        return Occlusion(scores).attribute(image, window, strides=window, perturbations_per_eval=batch)[:, 0]
+        return occluded.attribute(image, window, strides=window, perturbations_per_eval=batch)[:, 0]
 
 
 def _each_region(scores: RegionScores, image: Tensor) -> tuple[Tensor, Tensor]:

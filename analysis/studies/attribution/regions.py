@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from analysis.datasets.sample import Sample, connected_objects
 from analysis.errors import AnalysisError
-from analysis.models import Model
+from analysis.models import DualAttention, Model, Output
 from analysis.models.resize import resize
 
 RegionSource = Literal["label", "prediction"]
@@ -68,10 +68,11 @@ class RegionScores(nn.Module):
 
     weights: Tensor
 
-    def __init__(self, model: Model, classes: list[int], weights: Tensor) -> None:
+    def __init__(self, model: Model, classes: list[int], weights: Tensor, alone: bool = False) -> None:
         super().__init__()
         self.model = model
         self.classes = classes
+        self.alone = alone
         self.register_buffer("weights", weights)
 
     @staticmethod
@@ -87,10 +88,20 @@ class RegionScores(nn.Module):
         """The score of the first region by another model of the same grid."""
         return RegionScores(model, self.classes[:1], self.weights[:1])
 
+    def by_themselves(self) -> RegionScores:
+        """The same scores without what they do not depend on, as rows of position attention: maps inside the model are
+        not to be looked at then."""
+        return RegionScores(self.model, self.classes, self.weights, alone=True)
+
     def forward(self, image: Tensor) -> Tensor:
         """Scores of all regions, in logits."""
-        logits = self.model(image).logits[:, self.classes]
+        logits = self._output(image).logits[:, self.classes]
         return torch.einsum("brhw,rhw->br", logits, self.weights)
+
+    def _output(self, image: Tensor) -> Output:
+        if self.alone and isinstance(self.model, DualAttention):
+            return self.model(image, (self.weights > 0).any(dim=0))
+        return self.model(image)
 
 
 def frozen_weights(masks: Tensor, grid: tuple[int, ...], align_corners: bool) -> Tensor:

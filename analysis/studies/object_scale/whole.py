@@ -31,22 +31,27 @@ PROBED_IMAGES = 32
 
 
 def object_scale(
-    checkpoint: Checkpoint, dataset: Dataset, out: Path | None = None, probed_images: int = PROBED_IMAGES
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    out: Path | None = None,
+    probed_images: int = PROBED_IMAGES,
+    intervene: bool = True,
 ) -> Result:
     """Tables ``objects``, ``objects_redrawn``, ``objects_by_head``, ``shapley``, ``object_interventions``,
     ``probe``, and the means by size that follow from them, ``size_bins`` and ``interventions``.
 
     An image takes one forward, and every eighth one more (:mod:`donors`). Of ``probed_images`` images, evenly spaced,
     two objects are resized, ten forwards each, and zooms of the whole take four; with 0 there is no table ``probe``.
+    Without ``intervene`` weights are only looked at: no table ``object_interventions``, and a third less time.
 
     AnalysisError: a model without an attention over scales, a data set without labels or of other classes.
     """
     model = attending(checkpoint)
     check_classes(checkpoint, dataset)
     scenes = {item.name: item.seed for item in dataset.items if item.seed and dataset.read is read_shapes}
-    donors = find_donors(model, checkpoint, dataset, out)
+    donors = find_donors(model, checkpoint, dataset, out) if intervene else None
     probed = tuple(item.name for item in evenly_spaced(dataset, probed_images).items)
-    study = Whole(ObjectScale(model, dataset.classes), donors, scenes, probed)
+    study = Whole(ObjectScale(model, dataset.classes), donors, scenes, probed, intervene)
     result = run(study, checkpoint, dataset, out)
     derived = {"objects": ("size_bins", size_bins), "object_interventions": ("interventions", interventions)}
     return result.plus({name: of(result) for table, (name, of) in derived.items() if table in result.tables})
@@ -54,12 +59,16 @@ def object_scale(
 
 @dataclass(frozen=True, eq=False)
 class Whole:
-    """``scenes``: what those of ``shapes`` are rendered from, by image name. ``probed``: names of images."""
+    """``scenes``: what those of ``shapes`` are rendered from, by image name. ``probed``: names of images.
+
+    ``intervene``: whether there are ``donors``; a plain value, so that a job is continued only with the same.
+    """
 
     observed: ObjectScale
-    donors: Donors
+    donors: Donors | None
     scenes: Mapping[str, Seed]
     probed: tuple[str, ...]
+    intervene: bool
     name: str = "object_scale"
 
     def rows(self, sample: Sample) -> Rows:
@@ -72,9 +81,10 @@ class Whole:
             footprint = footprints(sample.objects, seen.maps)
             inside = weights_inside(seen.maps.weights, footprint)
             tables["shapley"] = shapley_rows(seen.maps, sample, classes, inside)
-            tables["object_interventions"] = intervention_rows(
-                seen.maps, sample, sample.label, classes, self.donors, footprint
-            )
+            if self.donors is not None:
+                tables["object_interventions"] = intervention_rows(
+                    seen.maps, sample, sample.label, classes, self.donors, footprint
+                )
             tables["objects_by_head"] = head_rows(seen.maps, seen.heads, sample, footprint)
         if sample.name in self.probed:
             scene = self.scenes.get(sample.name)
