@@ -122,7 +122,7 @@ def test_the_lock_has_every_requirement_and_no_address() -> None:
 def test_the_core_stays_small() -> None:
     parts = ("models", "taps", "tap_names", "measures", "checkpoints")
     lines = sum(len(f.read_text().splitlines()) for f in FILES if part(f) in parts)
-    assert lines < 2750  # 2,500 before position attention had a backward of its own
+    assert lines < 2800  # 2,500 before position attention had a backward, bf16, and rows of some cells alone
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
