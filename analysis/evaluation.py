@@ -6,8 +6,10 @@ evaluation.mean_iou, evaluation.table
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -59,22 +61,26 @@ class Evaluation:
 
 @dataclass
 class _ObjectNumbers:
-    """Class, area in pixels and IoU of every object so far: all that is kept besides the confusion matrix."""
+    """Class, area in pixels and IoU of every object so far: all that is kept besides the confusion matrix.
 
-    classes: list[np.ndarray] = field(default_factory=list)
-    areas: list[np.ndarray] = field(default_factory=list)
-    ious: list[np.ndarray] = field(default_factory=list)
+    In three buffers, as thousands of small arrays that stay would keep the allocator from using again what lies
+    between them: 150 MiB after 1,000 images.
+    """
+
+    classes: array[int] = field(default_factory=partial(array, "q"))
+    areas: array[int] = field(default_factory=partial(array, "q"))
+    ious: array[float] = field(default_factory=partial(array, "d"))
 
     def add(self, prediction: np.ndarray, sample: Sample, label: np.ndarray) -> None:
         objects = sample.objects
-        self.classes.append(objects.classes)
-        self.areas.append(np.bincount(objects.map.ravel(), minlength=len(objects) + 1)[1:])
-        self.ious.append(object_iou(prediction, label, objects, RING))
+        self.classes.frombytes(objects.classes.astype(np.int64).tobytes())
+        self.areas.frombytes(np.bincount(objects.map.ravel(), minlength=len(objects) + 1)[1:].tobytes())
+        self.ious.frombytes(object_iou(prediction, label, objects, RING).tobytes())
 
     def of_class(self, c: int) -> tuple[np.ndarray, np.ndarray]:
         """Areas and IoUs of the objects of class c."""
-        mine = np.concatenate(self.classes) == c
-        return np.concatenate(self.areas)[mine], np.concatenate(self.ious)[mine]
+        mine = np.frombuffer(self.classes, np.int64) == c
+        return np.frombuffer(self.areas, np.int64)[mine], np.frombuffer(self.ious)[mine]
 
 
 def evaluate(

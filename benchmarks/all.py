@@ -21,8 +21,8 @@ from reported import Row, rows_in, text
 
 HERE = Path(__file__).parent
 BENCHMARKS = (
-    *("attention", "capture", "objects", "shapley", "channels", "queries"),
-    *("opening", "loading", "studies", "dashboard"),
+    *("attention", "capture", "objects", "shapley", "channels", "queries", "inference"),
+    *("opening", "loading", "studies", "dashboard", "growth"),
 )
 
 

@@ -4,6 +4,8 @@
 
 forward    64 x 128 and 96 x 96 cells, C = 512, query and key 64: DANet's released code (bmm, softmax, bmm), torch's
            scaled_dot_product_attention as it is and with query and key filled up to the width of the value, and ours
+peaked     64 x 64 cells whose scores have a standard deviation of 20, as trained networks can: many weights are then
+           denormal numbers, with which CPUs multiply slowly
 full       the same at 128 x 256 cells (Cityscapes), every call in a new process
 training   forward and backward at 96 x 96, in both
 rows       a row of 128 x 256 cells from query and key, and 64 of them
@@ -35,21 +37,20 @@ from analysis.studies.position_context.sums import attention_sums
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 RELEASED = "released DANet"
 FULL = 128, 256
-SECTIONS = ["forward", "full", "training", "rows", "sums"]
 
 
 def main() -> None:
     """Measure what is asked for and print it."""
-    asked = options(__doc__, what=SECTIONS)
+    asked = options(__doc__, what=list(MEASURES))
     torch.set_num_threads(1)  # CPU time of several threads counts their waiting for each other
     report([row for section in asked.what for row in MEASURES[section](asked)], asked, "torch", "numpy")
 
 
-def inputs(h: int, w: int, channels: int = 512) -> tuple[Tensor, Tensor, Tensor]:
-    """Query and key ``[1, C / 8, N]`` whose scores have a standard deviation of 1, value ``[1, C, N]``."""
+def inputs(h: int, w: int, channels: int = 512, deviation: float = 1) -> tuple[Tensor, Tensor, Tensor]:
+    """Query and key ``[1, C / 8, N]`` whose scores have that standard deviation, value ``[1, C, N]``."""
     random = torch.Generator().manual_seed(0)
     width = channels // 8
-    query, key = (torch.randn(1, width, h * w, generator=random) * width**-0.25 for _ in range(2))
+    query, key = (torch.randn(1, width, h * w, generator=random) * deviation**0.5 * width**-0.25 for _ in range(2))
     return query, key, torch.randn(1, channels, h * w, generator=random)
 
 
@@ -135,6 +136,17 @@ def memory(what: str, mib: dict[str, float], part: int) -> Iterator[Row]:
     for name, peak in mib.items():
         row = Row(what, name, VERSIONS.get(name, ""), mib=peak)
         yield row if name == RELEASED else row.judged(Goal("mib", round(mib[RELEASED] / part)))
+
+
+def peaked(asked: argparse.Namespace) -> Iterator[Row]:
+    """Few rounds: the released code takes a hundred times as long as with scores of 1."""
+    given = inputs(64, 64, deviation=20)
+    right = released(*(x.double() for x in given))
+    names = (RELEASED, *EXACT)
+    errors = {name: f"error {float((attend(name, given) - right).abs().max()):.0e}" for name in names}
+    table = paired({name: partial(attend, name, given) for name in names}, 1 if asked.quick else 3, warm=False)
+    what = "position attention forward, 64 x 64, scores of 20 standard deviations"
+    yield from rows_of(what, table, VERSIONS, {chosen(): most_time(64, 64)}, remarks=errors)
 
 
 # --- 128 x 256 cells --------------------------------------------------------------------------------------------------
@@ -241,6 +253,7 @@ def sums_call(name: str) -> Work:
 
 MEASURES: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "forward": forward,
+    "peaked": peaked,
     "full": full,
     "training": training,
     "rows": rows,
