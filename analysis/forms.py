@@ -2,7 +2,7 @@
 
     paper = in_form(open_checkpoint("data/demo/camvid-dual"), form="paper")
     mean = in_form(open_checkpoint("data/demo/camvid-scale"), fusion="average")
-    quick = in_form(paper, precision="bf16")    # for studies of many images: see make_backbone
+    quick = with_precision(paper, "bf16")    # for studies of many images
 
 A form at test time shows what the trained weights do in it, not what training in that form would have brought.
 """
@@ -10,17 +10,18 @@ A form at test time shows what the trained weights do in it, not what training i
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
+import json
 from typing import Any
 
-from analysis.checkpoints import Checkpoint, open_checkpoint
+from analysis.checkpoints import Checkpoint
 from analysis.errors import AnalysisError
 from analysis.models import build
-from analysis.models.spec import Precision, spec_from_fields
+from analysis.models.backbones import Precision, set_precision
+from analysis.models.spec import spec_from_fields
 
 
 def in_form(checkpoint: Checkpoint, **fields: Any) -> Checkpoint:
-    """The checkpoint with other fields of its spec; its ``provenance`` has them under ``changed``.
+    """The checkpoint with other fields of its spec; its ``provenance`` has them under ``changed``, as JSON would.
 
     Weights are shared, and those that the other form does not have are left out. AnalysisError: no such field or value,
     or a form that needs weights which are not here.
@@ -32,11 +33,21 @@ def in_form(checkpoint: Checkpoint, **fields: Any) -> Checkpoint:
         if name not in here or here[name].shape != tensor.shape:
             raise AnalysisError(f"{checkpoint.name} has no weights {name} as {fields} needs them: train it so")
     model.load_state_dict({name: here[name] for name in needed}, assign=True)
-    origin = {**checkpoint.origin, "changed": {**checkpoint.origin.get("changed", {}), **fields}}
-    return dataclasses.replace(checkpoint, model=model.eval(), spec=spec, origin=origin)
+    set_precision(model, checkpoint.precision)
+    return _changed(dataclasses.replace(checkpoint, model=model.eval(), spec=spec), fields)
 
 
-def open_with(path: str | Path, device: str, precision: Precision) -> Checkpoint:
-    """An opened checkpoint, whose backbone computes in ``precision``; ``changed`` says so where it is not float32."""
-    opened = open_checkpoint(path, device)
-    return opened if precision == "float32" else in_form(opened, precision=precision)
+def with_precision(checkpoint: Checkpoint, precision: Precision) -> Checkpoint:
+    """The checkpoint whose convolutions multiply in ``precision`` (:func:`~analysis.models.backbones.set_precision`);
+    weights are shared, and ``changed`` says so. The same checkpoint where it is so already."""
+    if precision == checkpoint.precision:
+        return checkpoint
+    other = in_form(checkpoint)
+    set_precision(other.model, precision)
+    return _changed(other, {"precision": precision})
+
+
+def _changed(checkpoint: Checkpoint, fields: dict[str, Any]) -> Checkpoint:
+    plain = json.loads(json.dumps(fields, default=dataclasses.asdict))
+    changed = {**checkpoint.origin.get("changed", {}), **plain}
+    return dataclasses.replace(checkpoint, origin={**checkpoint.origin, **({"changed": changed} if changed else {})})

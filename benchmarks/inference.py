@@ -26,9 +26,10 @@ from tqdm import tqdm
 from analysis.checkpoints import open_checkpoint
 from analysis.datasets import Dataset, open_dataset
 from analysis.errors import AnalysisError
-from analysis.forms import in_form
+from analysis.forms import with_precision
 from analysis.measures import confusion, mean_iou
 from analysis.models import DualAttention, ScaleAttention, predict
+from analysis.models.backbones import set_precision
 from analysis.studies.study import evenly_spaced
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
@@ -53,7 +54,8 @@ def forwards(asked: argparse.Namespace) -> Iterator[Row]:
     contiguous = torch.randn(1, 3, 512, 512, generator=torch.Generator().manual_seed(0))
     last = contiguous.contiguous(memory_format=torch.channels_last)
     for name, (make, most) in MODELS.items():
-        model, quick = drawn(make), drawn(partial(make, precision="bf16"))
+        model, quick = drawn(make), drawn(make)
+        set_precision(quick, "bf16")
         chosen = "channels last" if "lite0" in name else "contiguous"
         ways = {"contiguous": contiguous, "channels last": last}
         calls: dict[str, Work] = {way: partial(run, without_rule(model, way), image) for way, image in ways.items()}
@@ -127,7 +129,7 @@ def labels(asked: argparse.Namespace) -> Iterator[Row]:
 def changes(path: Path, dataset: Dataset) -> str:
     """Mean IoU in float32 and in bf16, and the share of pixels that get another label, in per cent."""
     plain = open_checkpoint(path)
-    models = [plain.model, in_form(plain, precision="bf16").model]
+    models = [plain.model, with_precision(plain, "bf16").model]
     counts, changed = np.zeros((2, plain.spec.classes, plain.spec.classes), np.int64), []
     for i in tqdm(range(len(dataset)), desc=path.name, unit="image", leave=False, disable=None):
         sample = dataset[i]

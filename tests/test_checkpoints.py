@@ -1,5 +1,6 @@
 """Checkpoints of this project, and pretrained weights."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from skimage import data
 from analysis.checkpoints import Checkpoint, checkpoint_files, open_checkpoint, save_checkpoint
 from analysis.checkpoints.pretrained import largefov_from_vgg16, lite0_state_dict, load_pretrained
 from analysis.errors import AnalysisError
-from analysis.forms import in_form
+from analysis.forms import in_form, with_precision
 from analysis.models import DualAttention, InputSpec, ScaleAttention, to_input
 from analysis.taps import capture
 
@@ -175,6 +176,27 @@ def test_forms_add_up_and_a_file_cannot_state_one(tmp_path: Path) -> None:
     assert "changed" not in checkpoint.provenance
     both = in_form(in_form(checkpoint, form="paper"), channel=False)
     assert both.provenance["changed"] == {"form": "paper", "channel": False}
+
+
+def test_precision_is_of_the_opened_checkpoint_and_never_of_its_file(scale: Checkpoint, tmp_path: Path) -> None:
+    quick = with_precision(scale, "bf16")
+    assert (scale.precision, quick.precision, in_form(quick, fusion="average").precision) == ("float32", "bf16", "bf16")
+    assert quick.provenance["changed"] == {"precision": "bf16"}
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        exact, rounded = scale.model(image).logits, quick.model(image).logits
+        assert not torch.equal(exact, rounded)
+        save_checkpoint(quick.model, tmp_path / "again.safetensors", CLASSES, {})
+        assert torch.equal(open_checkpoint(tmp_path / "again.safetensors").model(image).logits, exact)
+    assert with_precision(scale, "float32") is scale
+    with pytest.raises(AnalysisError, match="precision must be one of float32, bf16"):
+        with_precision(scale, "half")  # ty: ignore[invalid-argument-type]
+
+
+def test_what_has_changed_is_as_json_would_have_it(scale: Checkpoint) -> None:
+    changed = in_form(scale, input=InputSpec(short_side=64), scales=(1.0, 0.75, 0.5)).provenance["changed"]
+    assert changed["scales"] == [1.0, 0.75, 0.5] and changed["input"]["short_side"] == 64
+    assert json.loads(json.dumps(changed)) == changed
 
 
 def test_a_form_that_needs_other_weights_is_refused(scale: Checkpoint) -> None:

@@ -1,5 +1,6 @@
 """Known answers of both papers' models."""
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from timm.layers.conv2d_same import Conv2dSame
 from torch import nn
 
 from analysis import capture, intervene
@@ -23,10 +25,12 @@ from analysis.models import (
     spec_to_json,
     to_input,
 )
+from analysis.models.backbones import SameConvolution, make_backbone, set_precision
 from analysis.models.dual_attention import ChannelAttention
 from analysis.models.inference import input_size
 from analysis.models.kernels import position_attention
 from analysis.models.resize import scaled_size
+from analysis.models.scale_attention import AttentionFusion, weighted_sum
 
 
 def parameters(module: nn.Module) -> int:
@@ -274,7 +278,8 @@ def test_impossible_fields_are_one_line(fields: dict[str, object], message: str)
 def test_bf16_is_the_backbone_and_leaves_attention_in_float32(
     make: Callable[..., ScaleAttention | DualAttention],
 ) -> None:
-    exact, quick, image = make(), make(precision="bf16"), torch.randn(1, 3, 65, 97)
+    exact, quick, image = make(), make(), torch.randn(1, 3, 65, 97)
+    set_precision(quick, "bf16")
     trunk = "backbone.trunk.conv4.0" + ("@x100" if make is tiny_scale else "")
     taps = ("scale.weights",) if make is tiny_scale else ("position.query", "channel.affinity", "fused")
     with torch.no_grad(), capture(quick, trunk, *taps) as seen:
@@ -285,6 +290,44 @@ def test_bf16_is_the_backbone_and_leaves_attention_in_float32(
         right = exact(image).logits
     assert not torch.equal(found, right)
     assert float((found - right).abs().max()) < 0.05 * float(right.abs().max())
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet50"])
+def test_bf16_features_are_float32_in_every_backbone(name: str) -> None:
+    torch.manual_seed(0)
+    backbone, image, middle = make_backbone(name).eval(), torch.randn(1, 3, 65, 65), []
+    more = () if name == "vgg16" else (middle,)
+    with torch.no_grad():
+        right = backbone(image, *more)
+        set_precision(backbone, "bf16")
+        found = backbone(image, *more)
+    assert not torch.equal(found, right)
+    assert {x.dtype for x in (found, *middle)} == {torch.float32}
+    assert float((found - right).abs().max()) < 0.1 * float(right.abs().max())
+
+
+@pytest.mark.parametrize("side", [7, 8, 33, 34])
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 2, 1), (5, 2, 1), (3, 1, 2), (5, 1, 1)])
+def test_same_padding_is_timms(side: int, kernel: int, stride: int, dilation: int) -> None:
+    theirs = Conv2dSame(3, 3, kernel, stride, dilation=dilation)
+    ours = copy.deepcopy(theirs)
+    ours.__class__ = SameConvolution
+    x = torch.randn(2, 3, side, side + 1)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), theirs(x))
+
+
+def test_a_gradient_copied_together_is_the_same() -> None:
+    fusion = AttentionFusion(6, 4, 2).eval()
+    features = [torch.randn(1, 6, 5, 7, requires_grad=True) for _ in range(2)]
+    scores = [torch.randn(1, 3, 5, 7) for _ in range(2)]
+    fusion(features, scores).square().sum().backward()
+    plain = [x.detach().requires_grad_() for x in features]
+    weights = torch.softmax(fusion.attention(torch.cat(plain, dim=1)), dim=1)
+    weighted_sum(weights, scores).square().sum().backward()
+    for one, right in zip(features, plain, strict=True):
+        assert one.grad is not None and right.grad is not None
+        torch.testing.assert_close(one.grad, right.grad)
 
 
 def test_input_follows_the_spec() -> None:

@@ -24,6 +24,7 @@ from analysis.datasets import ade20k, camvid, cityscapes, voc
 from analysis.download import sha256_of_file
 from analysis.errors import AnalysisError, closest
 from analysis.models import DualSpec, Model, Spec
+from analysis.models.backbones import Precision
 from analysis.models.device import find_device
 from analysis.models.spec import ChannelForm
 from analysis.reading import Stored, read_file
@@ -37,8 +38,8 @@ _CLASSES = {len(data.CLASSES): data.CLASSES for data in (camvid, cityscapes, voc
 class Checkpoint:
     """An opened checkpoint.
 
-    ``model`` is in evaluation mode, float32. ``classes`` are names in the order of the logits. ``origin`` is where the
-    model comes from, see ``provenance``.
+    ``model`` is in evaluation mode, its weights float32. ``classes`` are names in the order of the logits. ``origin``
+    is where the model comes from, see ``provenance``.
     """
 
     path: Path
@@ -59,6 +60,11 @@ class Checkpoint:
             raise AnalysisError(f"{self.path} has changed since it was opened; open it again")
         stated = {key: value for key, value in self.origin.items() if key != "modified"}
         return {**stated, "sha256": sha256_of_file(self.path), "file": str(self.path)}
+
+    @property
+    def precision(self) -> Precision:
+        """Of convolutions: float32, unless :func:`analysis.forms.with_precision` has changed it."""
+        return self.origin.get("changed", {}).get("precision", "float32")
 
     @property
     def name(self) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, Literal, get_args
 
 import timm
 import torch
@@ -26,13 +26,13 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from analysis.errors import AnalysisError, closest
 from analysis.models.resize import resize
-from analysis.models.spec import Precision, Stem
+from analysis.models.spec import Stem
 
 #: Blocks of the four stages, by depth.
 RESNET_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 NAMES = ("vgg16", *(f"resnet{depth}" for depth in RESNET_BLOCKS), "lite0", "tiny")
 MultiGrid = tuple[int, int, int] | None
-T = TypeVar("T")
+Precision = Literal["float32", "bf16"]
 
 
 def in_precision(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -46,6 +46,19 @@ def in_precision(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
             return forward(module, x.contiguous(memory_format=torch.channels_last), *more).float()
 
     return run
+
+
+def set_precision(model: nn.Module, precision: Precision) -> None:
+    """With ``bf16`` the backbone's convolutions and DANet's 3x3 ones multiply in bfloat16 (torch.autocast).
+
+    A CPU that knows it takes a third to three quarters of the time; ``benchmarks/inference.py`` says what it does to
+    labels. Attention, gates and logits stay float32; modules inside the backbone give bfloat16.
+    """
+    if precision not in get_args(Precision):
+        raise AnalysisError(f"precision must be one of {', '.join(get_args(Precision))}, not {precision!r}")
+    for module in model.modules():
+        if hasattr(module, "precision"):
+            module.precision = precision  # ty: ignore[invalid-assignment]
 
 
 class LargeFOV(nn.Module):
@@ -172,29 +185,18 @@ def make_backbone(
     multi_grid: MultiGrid = None,
     skip: bool = False,
     stem: Stem = "plain",
-    precision: Precision = "float32",
 ) -> Backbone:
     """The named backbone with random weights; ``analysis.checkpoints.pretrained`` loads trained ones.
 
-    With ``precision="bf16"`` its convolutions multiply in bfloat16 (torch.autocast), in a third to half of the time on
-    CPUs that know it; its features are float32 again, and modules inside it give bfloat16. What that does to labels:
-    ``benchmarks/inference.py``.
-
     Raises AnalysisError for an unknown name, or an option that the backbone does not have.
     """
-    backbone = _make_backbone(name, output_stride, multi_grid, skip, stem)
-    backbone.precision = precision
-    return backbone
-
-
-def _make_backbone(name: str, output_stride: int, multi_grid: MultiGrid, skip: bool, stem: Stem) -> Backbone:
     if (multi_grid or stem != "plain") and not name.startswith("resnet"):
         option = "multi_grid dilates a ResNet's layer4" if multi_grid else f"stem {stem!r} is a ResNet's"
         raise AnalysisError(f"{option}; backbone {name!r} has none: leave it out")
     if skip and name not in ("lite0", "tiny"):
         raise AnalysisError(f"skip is an option of the light backbones lite0 and tiny, not of {name!r}")
     if name in NAMES and name.startswith("resnet"):
-        _choice({8: 8, 16: 16, 32: 32}, output_stride)
+        _check_stride(output_stride)
         return DilatedResNet(int(name.removeprefix("resnet")), output_stride, multi_grid, stem)
     if name == "lite0":
         return _lite0(output_stride, skip)
@@ -206,21 +208,22 @@ def _make_backbone(name: str, output_stride: int, multi_grid: MultiGrid, skip: b
 
 
 def _lite0(output_stride: int, skip: bool) -> Light:
-    _choice({8: 8, 16: 16, 32: 32}, output_stride)
+    _check_stride(output_stride)
     trunk = timm.create_model(
         "tf_efficientnet_lite0", features_only=True, out_indices=(1, 4), output_stride=output_stride
     )
     for module in trunk.modules():
         if isinstance(module, Conv2dSame):
-            module.__class__ = _SameConvolution
+            module.__class__ = SameConvolution
     return Light(trunk, (24, 320), 128, skip)
 
 
-class _SameConvolution(Conv2dSame):
+class SameConvolution(Conv2dSame):
     """TensorFlow's padding. An odd side needs as much before as behind: the convolution can pad by itself then, and
     no padded copy of its input is made, which took 3 % of a training step."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """As timm's."""
         sides = zip(x.shape[-2:], self.kernel_size, self.stride, self.dilation, strict=True)
         pads = [get_same_padding(*side) for side in sides]
         if any(pad % 2 for pad in pads):
@@ -239,7 +242,6 @@ def _dilate(conv: nn.Module, dilation: int) -> None:
     conv.dilation = conv.padding = (dilation, dilation)
 
 
-def _choice(table: dict[int, T], output_stride: int) -> T:
-    if output_stride not in table:
-        raise AnalysisError(f"output_stride must be one of {sorted(table)}, not {output_stride}")
-    return table[output_stride]
+def _check_stride(output_stride: int) -> None:
+    if output_stride not in (8, 16, 32):
+        raise AnalysisError(f"output_stride must be one of [8, 16, 32], not {output_stride}")

@@ -27,10 +27,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from analysis.errors import AnalysisError
-from analysis.models.backbones import Backbone, DilatedResNet, in_precision, make_backbone
+from analysis.models.backbones import Backbone, DilatedResNet, Precision, in_precision, make_backbone
 from analysis.models.kernels import MaskRule, position_attention, widened
 from analysis.models.output import Output
-from analysis.models.spec import ChannelForm, DualSpec, Precision, spec_from_fields
+from analysis.models.spec import ChannelForm, DualSpec, spec_from_fields
 from analysis.models.tap import Tap
 
 
@@ -44,14 +44,13 @@ class DualAttention(nn.Module):
     def __init__(self, classes: int, **fields: Any) -> None:
         super().__init__()
         self.spec = spec = spec_from_fields(DualSpec, {"classes": classes, **fields})
-        options = (spec.output_stride, spec.multi_grid, spec.skip, spec.stem, spec.precision)
-        self.backbone = make_backbone(spec.backbone, *options)
+        self.backbone = make_backbone(spec.backbone, spec.output_stride, spec.multi_grid, spec.skip, spec.stem)
         c_in, c = self.backbone.channels, self.backbone.attention_channels
-        self.position_in, self.channel_in = (_Convolution(c_in, c, spec.precision) for _ in range(2))
+        self.position_in, self.channel_in = _convolution(c_in, c), _convolution(c_in, c)
         self.pam = PositionAttention(c, spec.permuted_gates) if spec.position else Tap("position.features")
         cam = (c, spec.form, spec.projections, spec.permuted_gates)
         self.cam = ChannelAttention(*cam) if spec.channel else Tap("channel.features")
-        self.position_out, self.channel_out = (_Convolution(c, c, spec.precision) for _ in range(2))
+        self.position_out, self.channel_out = _convolution(c, c), _convolution(c, c)
         self.fused_tap = Tap("fused")
         self.position_classifier = self.channel_classifier = self.backbone_classifier = None
         if spec.path_classifiers:
@@ -121,6 +120,8 @@ class PositionAttention(nn.Module):
         query = self.query_tap(self.query(features))
         key = self.key_tap(self.key(features))
         value = self.value_tap(self.value(features))
+        if queries is not None and labels is not None:
+            raise AnalysisError("labels take keys from every row: leave queries out")
         if queries is not None and self.permuted_gate is None:
             attended = _attended_at(queries.flatten(), query.flatten(2), key.flatten(2), value.flatten(2))
         else:
@@ -224,12 +225,13 @@ def attentions(model: nn.Module) -> dict[str, Attention]:
     return found
 
 
-class _Convolution(nn.Sequential):
-    def __init__(self, c_in: int, c_out: int, precision: Precision = "float32") -> None:
-        super().__init__(nn.Conv2d(c_in, c_out, 3, padding=1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU())
-        self.precision = precision
-
+class _InPrecision(nn.Sequential):
+    precision: Precision = "float32"
     forward = in_precision(nn.Sequential.forward)
+
+
+def _convolution(c_in: int, c_out: int) -> _InPrecision:
+    return _InPrecision(nn.Conv2d(c_in, c_out, 3, padding=1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU())
 
 
 def _auxiliary_head(backbone: Backbone, spec: DualSpec) -> nn.Sequential:
@@ -239,7 +241,7 @@ def _auxiliary_head(backbone: Backbone, spec: DualSpec) -> nn.Sequential:
             f"auxiliary_head reads a ResNet's layer3; backbone {spec.backbone!r} has none: leave it out"
         )
     width = backbone.middle_channels // 4
-    return nn.Sequential(_Convolution(backbone.middle_channels, width), _classifier(width, spec.classes))
+    return nn.Sequential(_convolution(backbone.middle_channels, width), _classifier(width, spec.classes))
 
 
 def _classifier(channels: int, classes: int) -> nn.Sequential:

@@ -66,6 +66,8 @@ def position_attention(
     """
     if (labels is None) != (rule is None) or rule not in (None, "forbid equal", "forbid other"):
         raise AnalysisError(f"labels come with a rule, 'forbid equal' or 'forbid other'; got rule {rule!r}")
+    if labels is not None and query.shape[2] != key.shape[2]:
+        raise AnalysisError(f"labels are of queries and keys: {query.shape[2]} of one and {key.shape[2]} of the other")
     wide = [widened(x).contiguous() for x in (query, key, value)]
     attended = _Attention.apply(*wide, labels, rule, _chosen(product, wide[0], wide[2]))
     return attended.to(value.dtype)

@@ -45,7 +45,7 @@ class ScaleAttention(nn.Module):
         super().__init__()
         self.spec = spec = spec_from_fields(ScaleSpec, {"classes": classes, **fields})
         self.branches = branch_names(spec.scales)
-        self.backbone = make_backbone(spec.backbone, spec.output_stride, skip=spec.skip, precision=spec.precision)
+        self.backbone = make_backbone(spec.backbone, spec.output_stride, skip=spec.skip)
         self.classifier = nn.Conv2d(self.backbone.channels, spec.classes, 1)  # fc8
         _start_near_zero(self.classifier)
         # Both are called once per branch: captures name the calls, as in backbone.layer4@x75.

@@ -19,7 +19,6 @@ Fusion = Literal["attention", "average", "max"]
 ExtraSupervision = Literal["none", "per_scale", "scale_classifier"]
 ChannelForm = Literal["paper", "released"]
 Stem = Literal["plain", "v1c", "deep"]
-Precision = Literal["float32", "bf16"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +54,6 @@ class ScaleSpec:
     head_width: int = 512
     output_stride: int = 8
     skip: bool = False  # light backbones: add features of stride 4
-    precision: Precision = "float32"  # of the backbone; what follows it is float32 (backbones.in_precision)
     input: InputSpec = InputSpec()
 
 
@@ -76,7 +74,6 @@ class DualSpec:
     stem: Stem = "plain"  # of a ResNet: one 7x7 convolution, or three 3x3
     path_classifiers: bool = True  # the first released code had the fused classifier only
     auxiliary_head: bool = False  # mmsegmentation's FCN head on a ResNet's layer3
-    precision: Precision = "float32"  # of the backbone and the 3x3 convolutions; attention and logits are float32
     input: InputSpec = InputSpec()
 
 

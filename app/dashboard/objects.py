@@ -46,10 +46,10 @@ def show(look: Look) -> None:
     photograph, beside = st.container(width=1400).columns([3, 2])
     with photograph:
         k = pick_object(look, seen.objects, _texts(seen.table, look.truth is not None))
+        if k:  # before the chart, which a browser takes longest to draw
+            st.caption(plain(words.object_caption(seen.table[seen.table["object"] == k], look.truth is not None)))
     with beside:
         picked = _scatter(rows, MEASURES[measure] if measure == "iou" else f"{branch}: {MEASURES[measure]}", k, look)
-    if k:
-        st.caption(plain(words.object_caption(seen.table[seen.table["object"] == k], look.truth is not None)))
     if picked:
         _crops(look, seen, rows[rows["object"].isin(picked)])
     if k:

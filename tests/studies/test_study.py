@@ -17,7 +17,7 @@ from PIL import Image
 
 from analysis.datasets import open_dataset
 from analysis.errors import AnalysisError
-from analysis.forms import in_form
+from analysis.forms import with_precision
 from analysis.store import Tables, query, read_provenance, read_table, write_source, write_table
 from analysis.studies import parts
 from analysis.studies.study import Result, identity, run
@@ -138,7 +138,7 @@ def test_parts_of_the_same_weights_in_another_form_are_refused(tmp_path: Path) -
     dataset = example.tiny_dataset(2)
     run(example.Brightness(), example.demo(), dataset, tmp_path)
     with pytest.raises(AnalysisError, match=r"was measured with changed {}, not {'precision': 'bf16'}"):
-        run(example.Brightness(), in_form(example.demo(), precision="bf16"), dataset, tmp_path)
+        run(example.Brightness(), with_precision(example.demo(), "bf16"), dataset, tmp_path)
 
 
 def test_parts_of_other_code_are_refused(tmp_path: Path) -> None:

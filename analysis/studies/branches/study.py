@@ -30,6 +30,7 @@ from analysis.checkpoints.pretrained import load_pretrained
 from analysis.datasets.sample import Dataset, Sample
 from analysis.errors import AnalysisError
 from analysis.models import Model, ScaleAttention, build, predict
+from analysis.models.backbones import set_precision
 from analysis.models.resize import resize, scaled_size
 from analysis.statistics import Weights
 from analysis.studies.miou import INTERSECTION, UNION, class_iou, confusion_rows, miou
@@ -158,11 +159,13 @@ def untrained(checkpoint: Checkpoint) -> ScaleAttention:
     if first.is_file():
         start = open_checkpoint(first, str(device))
         if start.spec == checkpoint.spec:
+            set_precision(start.model, checkpoint.precision)
             return _branched(start.model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         model = _branched(build(checkpoint.spec))
     load_pretrained(model.backbone, model.spec.backbone)
+    set_precision(model, checkpoint.precision)
     return model.to(device).eval()
 
 
