@@ -209,7 +209,7 @@ def make_backbone(
 
 def _lite0(output_stride: int, skip: bool) -> Light:
     _check_stride(output_stride)
-    options = {"features_only": True, "out_indices": (1, 4), "output_stride": output_stride}
+    options: dict[str, Any] = {"features_only": True, "out_indices": (1, 4), "output_stride": output_stride}
     trunk = timm.create_model("tf_efficientnet_lite0", **options)
     for module in trunk.modules():
         if isinstance(module, Conv2dSame):
