@@ -13,7 +13,7 @@ from analysis.store import read_table, write_table
 from analysis.training.recipe import find_recipe
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))  # as it is for a script of that folder
+sys.path.append(str(ROOT / "benchmarks"))  # as for a script of that folder; last, for it has a dashboard too
 REPRODUCE = runpy.run_path(str(ROOT / "benchmarks" / "reproduce.py"))
 STORED = ROOT / "data" / "reproduction"
 
