@@ -4,8 +4,8 @@
 
 The table is what a study of many images leaves: a Parquet file with columns of ``objects``. DuckDB and polars read
 what they need for each question, on two threads; pandas loads the needed columns each time, or holds the whole table.
-All answers have to be equal, or the benchmark stops. The file is in the page cache. Quantiles of areas are asked for as
-32-bit integers, which takes DuckDB two thirds of the time of 64.
+All answers have to be equal, or the benchmark stops. The file is in the page cache. Areas repeat: their quantiles are
+found by counting each area, in two thirds of the time of DuckDB's own, which sorts them.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ QUESTIONS = {
     ),
     BINS: Question(
         ("class", "area", "weight_inside"),
-        f"""with cuts as (select quantile_disc(area::integer, {SHARES}) as cut from objects)
+        f"""with counts as (select area, count(*) as n from objects group by area),
+        below as (select area, sum(n) over (order by area) as below, sum(n) over () as n from counts),
+        cuts as (select [{", ".join(f"min(area) filter (below >= ceil({s} * n))" for s in SHARES)}] as cut from below)
         select class, ({" + ".join(f"(area > cut[{i}])::utinyint" for i in range(1, 10))})::bigint as bin,
             avg(weight_inside) as mean, stddev_samp(weight_inside) as spread
         from objects, cuts group by all order by all""",
