@@ -46,8 +46,10 @@ def show(look: Look) -> None:
     photograph, beside = st.container(width=1400).columns([3, 2])
     with photograph:
         k = pick_object(look, seen.objects, _texts(seen.table, look.truth is not None))
-        if k:  # before the chart, which a browser takes longest to draw
-            st.caption(plain(words.object_caption(seen.table[seen.table["object"] == k], look.truth is not None)))
+        # Before the chart, which a browser takes longest to draw; replaced at once: an emptied place stays a second.
+        mine = seen.table[seen.table["object"] == k]
+        caption = words.object_caption(mine, look.truth is not None) if k else "No object there: click an outlined one."
+        st.caption(plain(caption))
     with beside:
         picked = _scatter(rows, MEASURES[measure] if measure == "iou" else f"{branch}: {MEASURES[measure]}", k, look)
     if picked:
