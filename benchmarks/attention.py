@@ -4,9 +4,9 @@
 
 forward    64 x 128 and 96 x 96 cells, C = 512, query and key 64: DANet's released code (bmm, softmax, bmm), torch's
            scaled_dot_product_attention as it is and with query and key filled up to the width of the value, and ours
-peaked     64 x 64 cells whose scores have a standard deviation of 20, as trained networks can: many weights are then
-           denormal numbers, with which CPUs multiply slowly
 full       the same at 128 x 256 cells (Cityscapes), every call in a new process
+peaked     64 x 64 cells whose scores have a standard deviation of 20: many weights are then denormal numbers, with
+           which CPUs multiply slowly
 training   forward and backward at 96 x 96, in both
 rows       a row of 128 x 256 cells from query and key, and 64 of them
 sums       what every cell receives at 128 x 256, against the whole matrix; all sums in one pass against that alone
@@ -233,16 +233,16 @@ def sums(asked: argparse.Namespace) -> Iterator[Row]:
 WHOLE, RECEIVED, ALL = "the whole matrix, summed", "attention_received", "attention_sums"
 
 
-def maps() -> tuple[Tensor, Tensor]:
-    """Query and key of one image, ``[64, 128, 256]``."""
-    query, key, _ = inputs(*FULL)
-    return query[0].view(-1, *FULL), key[0].view(-1, *FULL)
+def maps(size: tuple[int, int] = FULL) -> tuple[Tensor, Tensor]:
+    """Query and key of one image, ``[64, h, w]``."""
+    query, key, _ = inputs(*size)
+    return query[0].view(-1, *size), key[0].view(-1, *size)
 
 
-def sums_call(name: str) -> Work:
+def sums_call(name: str, size: tuple[int, int] = FULL) -> Work:
     """One way; classes come in squares of 8 x 8 cells."""
-    query, key = maps()
-    cells = np.kron(np.random.default_rng(0).integers(-1, 19, (FULL[0] // 8, FULL[1] // 8)), np.ones((8, 8), int))
+    query, key = maps(size)
+    cells = np.kron(np.random.default_rng(0).integers(-1, 19, (size[0] // 8, size[1] // 8)), np.ones((8, 8), int))
     ways: dict[str, Work] = {
         WHOLE: lambda: torch.softmax(query.flatten(1).T @ key.flatten(1), dim=1).sum(0),
         RECEIVED: lambda: attention_received(query, key),
@@ -253,8 +253,8 @@ def sums_call(name: str) -> Work:
 
 MEASURES: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "forward": forward,
-    "peaked": peaked,
     "full": full,
+    "peaked": peaked,
     "training": training,
     "rows": rows,
     "sums": sums,

@@ -19,29 +19,28 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from attention import RELEASED, chosen, forward_call, inputs, training_call
+from attention import ALL, RECEIVED, RELEASED, chosen, forward_call, maps, sums_call, training_call
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from measuring import Work, forget_peak, in_fresh_process, resident, timed
 from objects import OURS, scene, ways
+from queries import some_objects
 from reported import Goal, Row, options, report
 from shapley import KEPT
 from shapley import call as shapley_call
+from studies import scenes
 from tqdm import tqdm
 
 from analysis.checkpoints import open_checkpoint
-from analysis.datasets import open_dataset
-from analysis.datasets.sample import Dataset, Item
 from analysis.evaluation import evaluate
 from analysis.figures.style import save
-from analysis.measures import attention_received, attention_rows
+from analysis.measures import attention_rows
 from analysis.statistics import block_draws
 from analysis.store import query, write_table
 from analysis.studies.channel_groups.groups import drawn_means
 from analysis.studies.channel_groups.sums import MAX_STRETCHES
 from analysis.studies.object_scale import object_scale
-from analysis.studies.position_context.sums import attention_sums
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
 CELLS = (1024, 4096, 8192, 16384, 32768, 65536)
@@ -114,29 +113,16 @@ def training(way: str, n: int) -> Work:
     return training_call(*grid(n), way or chosen())
 
 
-def maps(n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Query and key ``[64, h, w]`` of one image."""
-    query_, key, _ = inputs(*grid(n))
-    return query_[0].view(-1, *grid(n)), key[0].view(-1, *grid(n))
-
-
 def one_row(n: int) -> Work:
     """Of the cell in the middle, once warmed up."""
-    given, (h, w) = maps(n), grid(n)
+    given, (h, w) = maps(grid(n)), grid(n)
     attention_rows(*given, [(0, 0)])
     return lambda: attention_rows(*given, [(h // 2, w // 2)])
 
 
-def received(n: int) -> Work:
-    """Sums of columns."""
-    return partial(attention_received, *maps(n))
-
-
-def all_sums(n: int) -> Work:
-    """Of 19 classes in squares of 8 x 8 cells."""
-    h, w = grid(n)
-    cells = np.kron(np.random.default_rng(0).integers(-1, 19, (h // 8, w // 8)), np.ones((8, 8), int))
-    return partial(attention_sums, *maps(n), cells, 19)
+def sums(name: str, n: int) -> Work:
+    """Of columns, or all."""
+    return sums_call(name, grid(n))
 
 
 WAYS = {
@@ -145,18 +131,12 @@ WAYS = {
     f"{RELEASED} training": Way(partial(training, RELEASED), 16384, None),
     "training": Way(partial(training, ""), 32768, 1.25),
     "one row": Way(one_row, 65536, None),  # a few pages of memory: the exponent of its noise says nothing
-    "column sums": Way(received, 65536),
-    "all sums": Way(all_sums, 65536, 1.6),  # the scores of a column of the grid
+    "column sums": Way(partial(sums, RECEIVED), 65536),
+    "all sums": Way(partial(sums, ALL), 65536, 1.6),  # the scores of a column of the grid
 }
 
 
 # --- Images -----------------------------------------------------------------------------------------------------------
-
-
-def scenes(n: int) -> Dataset:
-    """Scenes of the embedded data set."""
-    items = tuple(Item(f"{i:05d}", sequence=f"{i}", block=f"{i}", seed=(2, i)) for i in range(n))
-    return dataclasses.replace(open_dataset("shapes", "val"), items=items)
 
 
 def evaluation(n: int) -> Work:
@@ -179,24 +159,21 @@ def study(n: int) -> Work:
 
 
 def object_tables(n: int) -> Work:
-    """Regions of 256 x 512 pixels and three maps, image after image; the last table is kept."""
-    label, weights = scene((256, 512))
-    way = ways()[OURS]
-
-    def run() -> None:
-        for _ in range(n):
-            way(label, weights)
-
-    return run
+    """Regions of 256 x 512 pixels and three maps."""
+    return again(partial(ways()[OURS], *scene((256, 512))), n)
 
 
 def shapley(n: int) -> Work:
     """Of three branches from kept score maps."""
-    one = shapley_call(KEPT)
+    return again(shapley_call(KEPT), n)
+
+
+def again(work: Work, n: int) -> Work:
+    """The same for image after image, nothing kept."""
 
     def run() -> None:
         for _ in range(n):
-            one()
+            work()
 
     return run
 
@@ -217,20 +194,19 @@ def resamples(n: int) -> Work:
 
 def questions(n: int) -> Work:
     """A mean a class of 5,000 objects an image, from Parquet."""
-    from queries import some_objects
-
-    folder = tempfile.TemporaryDirectory()
+    folder = tempfile.TemporaryDirectory()  # there for as long as the call
     table = some_objects(0, np.random.default_rng(0)).head(5000)
     files = [Path(folder.name) / f"{i}.parquet" for i in range(n // 10)]
     for file in files:
         write_table(table.loc[table.index.repeat(10)], file, {})
 
-    def run() -> None:
-        query("select class, avg(weight_inside) from objects group by class", {"objects": files}, threads=2)
-        folder.cleanup()
-
     query("select count(*) from objects", {"objects": files[:1]})
-    return run
+    return partial(ask, folder, files)
+
+
+def ask(folder: tempfile.TemporaryDirectory[str], files: list[Path]) -> None:
+    """The question, to files of a folder."""
+    query("select class, avg(weight_inside) from objects group by class", {"objects": files}, threads=2)
 
 
 STUDIES = {

@@ -76,6 +76,12 @@ def some_photographs(camvid: Path, n: int) -> Dataset:
     return dataclasses.replace(dataset, items=tuple(dataset.items[i] for i in chosen))
 
 
+def scenes(n: int) -> Dataset:
+    """``n`` scenes of the embedded data set, each a block of its own."""
+    items = tuple(Item(f"{i:05d}", sequence=f"{i}", block=f"{i}", seed=(2, i)) for i in range(n))
+    return dataclasses.replace(open_dataset("shapes", "val"), items=items)
+
+
 def cost(asked: argparse.Namespace) -> Iterator[Row]:
     """Every study's time over that of its forwards."""
     dataset = some_photographs(Path(asked.camvid), 4 if asked.quick else asked.images)
@@ -146,11 +152,8 @@ def memory(asked: argparse.Namespace) -> Iterator[Row]:
 def peak_of_study(n: int) -> float:
     """MiB at the most of this process, which studies ``n`` scenes in parts."""
     torch.set_num_threads(1)
-    shapes = open_dataset("shapes", "val")
-    items = tuple(Item(f"{i:05d}", sequence=f"{i}", block=f"{i}", seed=(2, i)) for i in range(n))
     with tempfile.TemporaryDirectory() as folder:
-        dataset = dataclasses.replace(shapes, items=items)
-        object_scale(open_checkpoint(DEMO / "shapes-scale"), dataset, Path(folder), probed_images=0)
+        object_scale(open_checkpoint(DEMO / "shapes-scale"), scenes(n), Path(folder), probed_images=0)
     return resident("VmHWM")
 
 

@@ -180,11 +180,7 @@ Backbone = LargeFOV | DilatedResNet | Light
 
 
 def make_backbone(
-    name: str,
-    output_stride: int = 8,
-    multi_grid: MultiGrid = None,
-    skip: bool = False,
-    stem: Stem = "plain",
+    name: str, output_stride: int = 8, multi_grid: MultiGrid = None, skip: bool = False, stem: Stem = "plain"
 ) -> Backbone:
     """The named backbone with random weights; ``analysis.checkpoints.pretrained`` loads trained ones.
 
@@ -209,8 +205,9 @@ def make_backbone(
 
 def _lite0(output_stride: int, skip: bool) -> Light:
     _check_stride(output_stride)
-    options: dict[str, Any] = {"features_only": True, "out_indices": (1, 4), "output_stride": output_stride}
-    trunk = timm.create_model("tf_efficientnet_lite0", **options)
+    trunk = timm.create_model(
+        "tf_efficientnet_lite0", features_only=True, out_indices=(1, 4), output_stride=output_stride
+    )
     for module in trunk.modules():
         if isinstance(module, Conv2dSame):
             module.__class__ = SameConvolution
