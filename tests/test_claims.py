@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -245,3 +246,30 @@ def test_a_study_alone_writes_its_tables(
         and "closest: position_context" in errors[1]
         and errors[-1].startswith("attention-analysis: ")
     )
+
+
+def test_a_study_in_bf16_says_so_in_its_tables(
+    shapes_folder: Callable[[Sequence[int]], Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run = DEMO / "shapes-dual"
+    file = run / "step_000512.safetensors"
+    data = f"folder:{shapes_folder([0] * 2)}"
+
+    def table(precision: str, study: str = "position_context") -> Path:
+        out = tmp_path / precision
+        flags = ["--data", data, "--split", "all", "--out", str(out), "--precision", precision]
+        assert main(["study", study, str(file), *flags]) == 0
+        return out / f"{study}.parquet"
+
+    exact, quick = table("float32"), table("bf16")
+    (provenance,) = read_provenance(quick)["checkpoints"].values()
+    assert provenance["changed"] == {"precision": "bf16"}
+    assert "bf16" not in str(read_provenance(exact)["checkpoints"])
+    mass = {way: read_table(path).same_class_mass for way, path in (("exact", exact), ("quick", quick))}
+    assert not mass["exact"].equals(mass["quick"])
+    np.testing.assert_allclose(mass["quick"], mass["exact"], atol=0.1)
+    table("bf16", "gates")
+    capsys.readouterr()
+    flags = ["--data", data, "--split", "all", "--out", str(tmp_path / "out"), "--precision", "bf16"]
+    assert main(["study", "gates", str(run), *flags]) == 2
+    assert "leave --precision out" in capsys.readouterr().err
