@@ -3,7 +3,7 @@
     python benchmarks/all.py [--quick] [--json] [--only capture objects] [--without dashboard]
 
 Nothing else should run on the machine: see the ratios in CPU time where something does. One benchmark that fails does
-not stop the others: it is named below the table, and the exit status is 1.
+not stop the others: it is named below the table, and the exit status is 1. Ctrl-C prints what was measured so far.
 """
 
 from __future__ import annotations
@@ -36,10 +36,16 @@ def main() -> None:
     asked = parser.parse_args()
     rows: list[Row] = []
     machines, failed = {}, []
-    for name in (name for name in asked.only if name not in asked.without):
+    left = [name for name in asked.only if name not in asked.without]
+    while left:
+        name = left.pop(0)
         print(f"{name} ...", file=sys.stderr, flush=True)
         start = time.perf_counter()
-        done = run(name, asked.quick)
+        try:
+            done = run(name, asked.quick)
+        except KeyboardInterrupt:
+            failed += [name, *left]
+            break
         print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
         if done.returncode:
             failed.append(name)
