@@ -173,7 +173,8 @@ def _open(path: Path) -> pq.ParquetFile:
 
 
 def command_line() -> str:
-    """The command this process was started with, without the path of the program: part of every provenance."""
+    """The command this process was started with, part of every provenance; no folder of a machine is in its name."""
     program = Path(sys.argv[0])
     ours = program.stem == "attention-analysis" or program.parts[-2:] == ("analysis", "__main__.py")
-    return shlex.join(["attention-analysis" if ours else program.name, *sys.argv[1:]])
+    name = "attention-analysis" if ours else program.name if program.is_absolute() else str(program)
+    return shlex.join([name, *sys.argv[1:]])

@@ -8,8 +8,9 @@
 
 Each recipe of :data:`PARTS` on both block folds of CamVid with three seeds, in runs/reproduction; what differs between
 two recipes is one field, and a seed means the same start, order and crops in each. Each command goes on where it was
-killed, and ``train`` leaves out what is in data/reproduction already. ``claims`` takes the runs whose weights are
-there; ``store`` adds the tables of finished runs to the stored ones, and claims that were tested anew; no weights.
+killed, and ``train`` leaves out what is in data/reproduction already, where no weights are kept: ``train --again``
+makes them. ``claims`` takes the runs whose weights are there; ``store`` adds the tables of finished runs, with the
+command that made each, to the stored ones, and takes claims that were tested on no fewer trainings than the stored.
 `none` with its loss times 1 + S is not among the recipes: with AdamW it is the same training.
 """
 
@@ -101,9 +102,9 @@ def trainings() -> Iterator[Training]:
 
 
 def finished(runs: Path) -> list[Path]:
-    """The run directories whose training reached its last checkpoint."""
-    tables = {runs / one.name: runs / one.name / "metrics.parquet" for one in trainings()}
-    return [run for run, file in tables.items() if file.exists() and read_table(file)["step"].nunique() == CHECKPOINTS]
+    """The run directories whose training reached its last checkpoint and was scored."""
+    there = [runs / one.name for one in trainings() if all(_has(runs / one.name, name) for name in KEPT)]
+    return [run for run in there if read_table(run / "metrics.parquet")["step"].nunique() == CHECKPOINTS]
 
 
 def stored(out: Path = STORED) -> set[str]:
@@ -157,17 +158,29 @@ def claims(data: str, runs: Path = RUNS, out: Path = RUNS / "claims") -> None:
 def store(runs: Path = RUNS, claimed: Path = RUNS / "claims", out: Path = STORED) -> None:
     """Keep the tables of finished runs beside those that are kept already: their rows say which run they are of."""
     done = finished(runs)
-    for name in KEPT:
-        new = [read_table(run / f"{name}.parquet").assign(checkpoint=run.name) for run in done if _has(run, name)]
-        if new:
-            write_table(_beside(new, out / f"{name}.parquet"), out / f"{name}.parquet", {"command": command_line()})
+    commands = {run.name: open_checkpoint(run).provenance["command"] for run in done}
+    for name in KEPT if done else ():
+        kept = out / f"{name}.parquet"
+        new = [read_table(run / f"{name}.parquet").assign(checkpoint=run.name) for run in done]
+        known = read_provenance(kept).get("trainings", {}) if kept.exists() else {}
+        write_table(_beside(new, kept), kept, {"command": command_line(), "trainings": known | commands})
     if _has(claimed, "claims"):
-        source = claimed / "claims.parquet"
-        write_table(read_table(source), out / "claims.parquet", read_provenance(source))
+        _store_claims(claimed / "claims.parquet", out / "claims.parquet")
     if not _has(out, "metrics"):
         raise SystemExit(f"{runs} has no finished run, and {out} no table: run train first")
     with replacing(out / "README.md") as temporary:
         temporary.write_text(card(out, _progress(stored(out))), encoding="utf-8")
+
+
+def _store_claims(source: Path, kept: Path) -> None:
+    """Verdicts of some trainings do not take the place of verdicts of more."""
+    new, old = (set(read_provenance(file)["checkpoints"]) if file.exists() else set() for file in (source, kept))
+    if lost := old - new:
+        raise SystemExit(
+            f"{source} was tested without {len(lost)} of the {len(old)} trainings of {kept}, such as {min(lost)}: "
+            f"`train --again` makes their weights; or remove {source.parent} to keep the stored claims"
+        )
+    write_table(read_table(source), kept, read_provenance(source))
 
 
 def status(out: Path = STORED, runs: Path = RUNS) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,22 @@ import pandas as pd
 
 from analysis.claims import CLAIMS, headlines
 from analysis.claims.sentences import Claim
-from analysis.store import read_table
+from analysis.store import read_provenance, read_table
 from analysis.studies.pairing import families
 from analysis.studies.retrained import differences, last_scores
 
 _INTRODUCTION = """# What our CamVid runs say
 
-    python benchmarks/reproduce.py train  --data camvid:../shared/camvid
-    python benchmarks/reproduce.py claims --data camvid:../shared/camvid
+    python benchmarks/reproduce.py train --again --data camvid:../shared/camvid
+    python benchmarks/reproduce.py claims        --data camvid:../shared/camvid
     python benchmarks/reproduce.py store
 
 This page and the tables beside it are what these commands leave: `history.parquet` (a row a training step),
 `metrics.parquet` (IoU per class, on the fold that was not trained on), `scores.parquet` (intersections and unions by
-block, of the trainings since it is kept) and `claims.parquet` (a row for each claim, class and kind of evidence).
+block, of the trainings since it is kept) and `claims.parquet` (a row for each claim, class and kind of evidence), each
+with the command of every training in its provenance (`analysis.store.read_provenance`). Without `--again` only what is
+not stored here is trained; `claims` needs the weights of all, which are not kept.
+
 Twenty-second stretches of video are the blocks; each training saw one half of them and is measured on the other.
 `analysis.claims.CLAIMS` has the sentences.
 
@@ -40,6 +44,16 @@ _REST = """
 `python benchmarks/reproduce.py status` prints it.
 """
 
+_CLAIMS = """
+## What attention is said to do
+
+Tested on {tested} of the {trained} trainings: what was trained later has mIoU above, and no word here. These verdicts
+pool the blocks of both halves, with intervals over blocks and seeds; the differences above average the halves. So the
+numbers of one comparison can differ a little, here and there.
+"""
+
+_FOUND = re.compile(r"only effects of (\S+) or more would be found in 4 of 5 such studies")
+
 
 def card(folder: Path, progress: pd.DataFrame) -> str:
     """What was trained, what its differences are, and what the claims say, as a page."""
@@ -54,6 +68,8 @@ def card(folder: Path, progress: pd.DataFrame) -> str:
     parts += [_DIFFERENCES, markdown(pd.DataFrame(compared))]
     parts += [_REST, markdown(progress)]
     if claims.exists():
+        tested = len(read_provenance(claims)["checkpoints"])
+        parts.append(_CLAIMS.format(tested=tested, trained=metrics["checkpoint"].nunique()))
         parts += _sections(read_table(claims))
     return "\n".join(parts) + "\n"
 
@@ -71,9 +87,12 @@ def _sentence_row(claim: Claim, row: pd.Series) -> dict[str, str]:
     return {
         "sentence": f"{claim.sentence} ({claim.source})",
         "trainings": " and ".join(recipes),
+        "evidence": row["evidence"],
         "verdict": f"**{row['verdict']}**",
         "effect, 95 % interval": _interval(row),
-        "smallest that matters": f"{row['smallest_effect']:g}",
+        "matters from": f"{row['smallest_effect']:g}",
+        "would be found": ", ".join(_FOUND.findall(row["reason"])),
+        "remark": re.sub(r"(\w+: )?" + _FOUND.pattern + "(; )?", "", row["reason"]),
     }
 
 
@@ -99,7 +118,7 @@ def _difference_row(row: dict[str, Any]) -> dict[str, str]:
 
 def _sections(claims: pd.DataFrame) -> Iterator[str]:
     for recipe, rows in headlines(claims).groupby("recipe", sort=False):
-        yield f"\n## {' and '.join(families(str(recipe)))}\n"
+        yield f"\n### {' and '.join(families(str(recipe)))}\n"
         yield markdown(pd.DataFrame([_claim_row(row) for _, row in rows.iterrows()]))
 
 

@@ -9,13 +9,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.store import read_table, write_table
+from analysis.checkpoints import save_checkpoint
+from analysis.models import ScaleAttention
+from analysis.store import read_provenance, read_table, write_table
 from analysis.training.recipe import find_recipe
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "benchmarks"))  # as for a script of that folder; last, for it has a dashboard too
 REPRODUCE = runpy.run_path(str(ROOT / "benchmarks" / "reproduce.py"))
 STORED = ROOT / "data" / "reproduction"
+NAMES = ("a", "b", "c", "d", "e")
 
 
 def test_every_training_is_once_in_the_grid_and_paired_ones_stand_together() -> None:
@@ -39,8 +42,13 @@ def finished_run(tmp_path: Path) -> Path:
     """A run of the grid as training leaves it, its numbers those of a stored one."""
     table = read_table(STORED / "metrics.parquet").query("checkpoint == 'scale-per_scale-even-0'")
     recipe = table["recipe"].str.replace("camvid-scale", "camvid-scale model.fusion=max")
-    table = table.assign(checkpoint="scale-max-per_scale-even-0", recipe=recipe, iou=table["iou"] - 0.01)
-    write_table(table, tmp_path / "runs" / "scale-max-per_scale-even-0" / "metrics.parquet", {})
+    run = tmp_path / "runs" / "scale-max-per_scale-even-0"
+    origin = {"step": 1, "recipe": "camvid-scale model.fusion=max", "seed": 0, "command": "attention-analysis train"}
+    save_checkpoint(ScaleAttention(5, backbone="tiny"), run / "checkpoints" / "step_000001.safetensors", NAMES, origin)
+    write_table(table.assign(checkpoint=run.name, recipe=recipe, iou=table["iou"] - 0.01), run / "metrics.parquet", {})
+    for name in ("history", "scores"):
+        rows = read_table(STORED / f"{name}.parquet").iloc[:3]
+        write_table(rows.assign(checkpoint=run.name, recipe=recipe.iloc[0]), run / f"{name}.parquet", {})
     return tmp_path / "runs"
 
 
@@ -65,7 +73,41 @@ def test_the_stored_page_is_what_the_tables_say() -> None:
 
 
 def test_the_front_page_has_the_verdicts_as_found() -> None:
-    assert REPRODUCE["verdicts"](read_table(STORED / "claims.parquet")) in (ROOT / "README.md").read_text()
+    page = (ROOT / "README.md").read_text()
+    assert REPRODUCE["verdicts"](read_table(STORED / "claims.parquet")) in page
+    assert f"Tested on {len(read_provenance(STORED / 'claims.parquet')['checkpoints'])} small trainings" in page
+    trained, grid = len(REPRODUCE["stored"](STORED)), len(list(REPRODUCE["trainings"]()))
+    assert f"{trained} of the {grid} trainings" in page
+
+
+def test_verdicts_of_fewer_trainings_do_not_take_the_place_of_stored_ones(tmp_path: Path, finished_run: Path) -> None:
+    for name in ("metrics", "claims"):
+        source = STORED / f"{name}.parquet"
+        write_table(read_table(source), tmp_path / "kept" / source.name, read_provenance(source))
+    before = read_table(STORED / "claims.parquet")
+    tested = read_provenance(STORED / "claims.parquet")["checkpoints"]
+    fewer = dict(list(tested.items())[1:])
+    write_table(before.iloc[1:], tmp_path / "claimed" / "claims.parquet", {"checkpoints": fewer})
+    with pytest.raises(SystemExit, match=r"without 1 of the 24 trainings .* `train --again`"):
+        REPRODUCE["store"](finished_run, tmp_path / "claimed", tmp_path / "kept")
+    assert len(read_table(tmp_path / "kept" / "claims.parquet")) == len(before)
+    write_table(before.iloc[1:], tmp_path / "claimed" / "claims.parquet", {"checkpoints": tested})
+    REPRODUCE["store"](finished_run, tmp_path / "claimed", tmp_path / "kept")
+    assert len(read_table(tmp_path / "kept" / "claims.parquet")) == len(before) - 1
+
+
+def test_a_run_that_was_killed_before_its_scores_is_not_finished(finished_run: Path) -> None:
+    assert len(REPRODUCE["finished"](finished_run)) == 1
+    next(finished_run.glob("*/scores.parquet")).unlink()
+    assert not REPRODUCE["finished"](finished_run)
+
+
+def test_every_stored_training_has_its_command() -> None:
+    for name in REPRODUCE["KEPT"]:
+        commands = read_provenance(STORED / f"{name}.parquet")["trainings"]
+        assert set(commands) == set(read_table(STORED / f"{name}.parquet")["checkpoint"])
+        for run, command in commands.items():
+            assert command.startswith("attention-analysis train camvid-") and f"{run} " in command
 
 
 def test_nothing_to_store_is_said(tmp_path: Path) -> None:

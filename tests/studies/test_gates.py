@@ -160,7 +160,7 @@ def test_claims_of_the_demo(last: Checkpoint) -> None:
     assert observed and judge(observed, grown[0].smallest_effect)[0] == "supported" and grown[0].unit == "%"
     assert grown[0].control is None and "second gate" in grown[0].reason
     assert "of the two gates beta shows less" in grown[0].reason
-    assert grown[2].reason.startswith("left its first band in 1 of 1 trainings, at step 31")
+    assert grown[2].reason.startswith("added more than 1 % in 1 of 1 trainings, first at step 31")
     both = {(one.claim, one.class_, one.evidence): one for one in complementary(measured["gates"])}
     reliance = both["complementary", "all", "intervention"]
     assert reliance.effect and "alone" in reliance.reason

@@ -41,10 +41,14 @@ def test_a_gate_that_grows_leaves_and_settles_where_it_does() -> None:
     assert alpha.says.startswith("alpha left at step 10") and np.isnan(alpha.last_contribution)
 
 
-@pytest.mark.parametrize("value", [np.zeros(300), np.zeros(9), walk(300, 3)], ids=["zero", "series", "noise"])
-def test_a_gate_that_never_moved_is_said_not_to_have(value: np.ndarray) -> None:
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(np.zeros(300), "never moved"), (np.zeros(9), "never moved"), (walk(300, 3), "never left its first band")],
+    ids=["zero", "series", "noise"],
+)
+def test_a_gate_that_never_moved_is_said_not_to_have(value: np.ndarray, words: str) -> None:
     row = movements(history(alpha=value)).iloc[0]
-    assert not row.moved and np.isnan(row.left_step) and "never moved" in row.says and row.sign_changes == 0
+    assert not row.moved and np.isnan(row.left_step) and words in row.says and row.sign_changes == 0
 
 
 def test_relative_contribution_decides_where_it_was_logged() -> None:
@@ -53,7 +57,8 @@ def test_relative_contribution_decides_where_it_was_logged() -> None:
     row = table.iloc[0]
     assert (row.left_step, row.left_by, row.last_contribution, row.first_gradient) == (120, "contribution", 0.08, 1)
     small = movements(history(alpha=growing(10, 0.5), alpha_contribution=np.full(300, 0.002))).iloc[0]
-    assert not small.moved and "0.2 % of its input" in small.says
+    assert not small.moved and "never added more than 1 % for long: it ends at +0.499" in small.says
+    assert "0.2 % of its input" in small.says
 
 
 def test_a_change_of_sign_counts_beyond_the_band_and_does_not_undo_the_leaving() -> None:
@@ -99,8 +104,8 @@ def test_the_demo_moved() -> None:
     table = movements(read_table(DEMO / "history.parquet"))
     assert table.moved.all() and (table.left_by == "contribution").all()
     assert (table.left_step < table.settled_step).all() and (table.last_gradient > 0).all()
-    assert summary(table, "alpha") == "left its first band in 1 of 1 trainings, at step 50; changed sign in 1"
-    assert summary(table, "beta") == "left its first band in 1 of 1 trainings, at step 31"
+    assert summary(table, "alpha") == "added more than 1 % in 1 of 1 trainings, first at step 50; changed sign in 1"
+    assert summary(table, "beta") == "added more than 1 % in 1 of 1 trainings, first at step 31"
 
 
 def test_many_trainings_in_a_few_words() -> None:
@@ -110,5 +115,5 @@ def test_many_trainings_in_a_few_words() -> None:
         history(2, alpha=walk(300, 3)),
     ]
     said = summary(movements(pd.concat(three)), "alpha")
-    assert said == "left its first band in 2 of 3 trainings, at step 101 to 151; never moved in 1"
+    assert said == "left its first band in 2 of 3 trainings, first at step 101 to 151; never in 1"
     assert summary(None, "alpha") == ""

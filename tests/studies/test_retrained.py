@@ -54,7 +54,22 @@ def test_a_planted_difference_is_found_whatever_seeds_and_folds_do() -> None:
     assert (row["n_seeds"], row["n_blocks"], row["verdict"]) == (3, 0, "supported")
     reach = (stats.t.ppf(0.975, 2) + stats.t.ppf(0.8, 2)) * stats.sem(known)
     assert row["detectable"] == pytest.approx(reach)
-    assert row["seeds_needed"] == np.ceil(((1.95996 + 0.84162) * 0.1 / 0.5) ** 2)  # known has a spread of 0.1 points
+    assert row["seeds_needed"] == 3  # a spread of 0.1 points: t of two pairs has reach 14.1 and finds 0.99 of them
+
+
+@pytest.mark.parametrize("spread", [0.1, 0.3, 0.85, 3.0])
+def test_as_many_seeds_as_are_said_to_be_needed_are_enough_and_one_less_is_not(spread: float) -> None:
+    known = 2 + spread * np.array([-1.0, 0.0, 1.0])
+    gain = {key: BASE[key] + known[key[0]] / 100 for key in BOTH}
+    table = pd.concat([trainings("camvid-scale model.fusion=average", BASE), trainings("camvid-scale", gain)])
+    needed = int(differences(table)["seeds_needed"].item())
+    draws = np.random.default_rng(0).normal(0.5, spread, (20_000, needed))
+
+    def power(n: int) -> float:
+        return float((stats.ttest_1samp(draws[:, :n], 0, axis=1).pvalue < 0.05).mean())
+
+    assert power(needed) > 0.78
+    assert needed == 2 or power(needed - 1) < 0.82
 
 
 def test_only_recipes_one_field_apart_are_compared() -> None:

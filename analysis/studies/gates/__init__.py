@@ -2,7 +2,7 @@
 
 found = gates(checkpoint, dataset)
 found["gates"]          mIoU with each gate at 0, and what each path adds; image by image
-found["movements"]      one row a gate of the training's history: when it left its first band, where it settled
+found["movements"]      one row a gate of the training's history: when it left, and where it settled
 gates_of_series(folder, dataset)        the same at every checkpoint of a training
 reliance(found["gates"])                mIoU with gates at 0, step by step
 gates_grow(found["gates"], found["movements"]), complementary(found["gates"])       the claims

@@ -1,4 +1,4 @@
-"""From a training's ``history`` to words: when each gate left its first band, and where it settled."""
+"""From a training's ``history`` to words: when each gate left where it began, and where it settled."""
 
 from __future__ import annotations
 
@@ -51,12 +51,13 @@ def summary(movements: pd.DataFrame | None, gate: str) -> str:
     if not len(rows):
         return ""
     moved, changed = rows[rows["moved"].eq(True)], int((rows["sign_changes"] > 0).sum())
-    words = [f"left its first band in {len(moved)} of {len(rows)} trainings"]
+    left = "left its first band" if rows["left_by"].eq("value").any() else f"added more than {100 * GROWN:g} %"
+    words = [f"{left} in {len(moved)} of {len(rows)} trainings"]
     if len(moved):
         first, last = moved["left_step"].min(), moved["left_step"].max()
-        words = [f"{words[0]}, at step {first:.0f}" + (f" to {last:.0f}" if last > first else "")]
+        words = [f"{words[0]}, first at step {first:.0f}" + (f" to {last:.0f}" if last > first else "")]
     never = int(rows["moved"].eq(False).sum())
-    words += [f"never moved in {never}"] if never else []
+    words += [f"never in {never}"] if never else []
     return "; ".join([*words, *([f"changed sign in {changed}"] if changed else [])])
 
 
@@ -131,13 +132,24 @@ def _words(gate: str, row: dict[str, Any]) -> str:
     if row["moved"] is None:
         said = f"went from {row['first']:+.3g} to {row['last']:+.3g}; too few steps to tell when"
     elif not row["moved"]:
-        said = f"never moved: it ends at {row['last']:+.3g}" + _added(row)
+        said = f"{_never(row)}: it ends at {row['last']:+.3g}" + _added(row)
     else:
         back = " and came back" if row["returned"] else ""
         said = f"left at step {row['left_step']:.0f}{back}, settled at step {row['settled_step']:.0f} at "
         said += f"{row['last']:+.3g}" + _added(row)
     changes = row["sign_changes"]
     return f"{gate} {said}" + (f"; changed sign {'once' if changes == 1 else f'{changes} times'}" if changes else "")
+
+
+def _never(row: dict[str, Any]) -> str:
+    """What a gate did not do, by what was logged of it."""
+    if row["lowest"] == row["highest"]:
+        return "never moved"
+    return (
+        "never left its first band"
+        if row["left_by"] == "value"
+        else f"never added more than {100 * GROWN:g} % for long"
+    )
 
 
 def _added(row: dict[str, Any]) -> str:
