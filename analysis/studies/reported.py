@@ -61,6 +61,7 @@ def beside(found: pd.DataFrame) -> pd.DataFrame:
     it, None without one.
     """
     reported = pd.concat([_gains(CHEN.drop(columns=PERSON)), _gains(FU)], ignore_index=True)
+    reported = pd.concat([rows for _, rows in reported.groupby("field", sort=False)])
     ours = [one for row in found.to_dict("records") for one in _as_reported(row)]
     table = pd.DataFrame(ours, columns=[*_KEY, "recipe", *_OURS]).astype(dict.fromkeys(_OURS, float))
     both = reported.merge(table, on=_KEY, how="left")
