@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,9 @@ from analysis.forms import in_form
 from analysis.inspection import Inspection, inspect
 from analysis.models import Model
 from analysis.views import View, view
+from dashboard.turns import InTurn
 
-FORWARD = threading.Lock()  # the hooks of one session's forward must not see another's
+FORWARD = InTurn()  # the hooks of one session's forward must not see another's
 
 
 def opened_checkpoint(file: Path) -> Checkpoint:

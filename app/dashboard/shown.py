@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -22,12 +21,13 @@ from matplotlib.text import Text
 
 from analysis.checkpoints import Checkpoint
 from analysis.errors import AnalysisError
+from dashboard.turns import InTurn
 
 KINDS = {"png": "image/png", "svg": "image/svg+xml", "pdf": "application/pdf"}
 _ORIGIN = {"png": "Description", "svg": "Description", "pdf": "Subject"}  # the metadata field that takes free text
 _DARK_TEXT = "#fafafa"
 _DPI = 130
-_DRAWING = threading.Lock()  # matplotlib's parser of formulas is not made for two threads
+_DRAWING = InTurn()  # matplotlib's parser of formulas is not made for two threads
 
 
 def plain(text: object) -> str:

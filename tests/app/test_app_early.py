@@ -91,3 +91,9 @@ def test_it_is_gone_once_the_page_is_there_also_where_that_fails(monkeypatch: py
     assert len(test.exception) == 1
     assert test.session_state["drawn"]
     assert len(test.get("image")) == 0
+
+
+def test_what_was_imported_early_is_left_out_when_garbage_is_collected() -> None:
+    code = "import gc; from dashboard import warm; warm.start(); warm.READY.wait(120); print(gc.get_freeze_count())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=APP, capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 100_000
