@@ -117,3 +117,13 @@ def test_many_trainings_in_a_few_words() -> None:
     said = summary(movements(pd.concat(three)), "alpha")
     assert said == "left its first band in 2 of 3 trainings, first at step 101 to 151; never in 1"
     assert summary(None, "alpha") == ""
+
+
+def test_a_gate_that_stands_still_is_not_said_to_add_nothing() -> None:
+    """One that is not learnt, or starts at 1 and stays there, adds much and never moved."""
+    grown = np.full(300, 0.2)
+    still = [history(seed, alpha=np.ones(300), alpha_contribution=grown) for seed in range(2)]
+    assert summary(movements(pd.concat(still)), "alpha") == "never moved in 2 of 2 trainings"
+    mixed = [*still, history(2, alpha=growing(100, 0.5), alpha_contribution=grown)]
+    said = summary(movements(pd.concat(mixed)), "alpha")
+    assert said == "added more than 1 % in 1 of 3 trainings, first at step 0; never moved in 2"

@@ -15,6 +15,7 @@ FIRST_STEPS = 20  # whose increments say how far chance carries a gate; and for 
 BAND = 5.0  # standard deviations
 GROWN = 0.01  # relative contribution: what a path must add to be more than its input
 SETTLED = 0.05  # of the whole range
+_LEFT = {"contribution": f"added more than {100 * GROWN:g} %", "value": "left its first band"}  # by ``left_by``
 _TRAINING = ["checkpoint", "recipe", "seed", "dataset", "split", "block"]
 
 
@@ -50,14 +51,18 @@ def summary(movements: pd.DataFrame | None, gate: str) -> str:
     rows = movements[movements["gate"] == gate] if movements is not None else pd.DataFrame()
     if not len(rows):
         return ""
+    still = rows["lowest"] == rows["highest"]  # whatever a gate adds that does not move, it did not begin to
+    if still.all():
+        return f"never moved in {len(rows)} of {len(rows)} trainings"
     moved, changed = rows[rows["moved"].eq(True)], int((rows["sign_changes"] > 0).sum())
-    left = "left its first band" if rows["left_by"].eq("value").any() else f"added more than {100 * GROWN:g} %"
-    words = [f"{left} in {len(moved)} of {len(rows)} trainings"]
+    by = "value" if rows["left_by"].eq("value").any() else "contribution"
+    words = [f"{_LEFT[by]} in {len(moved)} of {len(rows)} trainings"]
     if len(moved):
         first, last = moved["left_step"].min(), moved["left_step"].max()
         words = [f"{words[0]}, first at step {first:.0f}" + (f" to {last:.0f}" if last > first else "")]
-    never = int(rows["moved"].eq(False).sum())
+    never = int((rows["moved"].eq(False) & ~still).sum())
     words += [f"never in {never}"] if never else []
+    words += [f"never moved in {still.sum()}"] if still.any() else []
     return "; ".join([*words, *([f"changed sign in {changed}"] if changed else [])])
 
 
@@ -132,24 +137,14 @@ def _words(gate: str, row: dict[str, Any]) -> str:
     if row["moved"] is None:
         said = f"went from {row['first']:+.3g} to {row['last']:+.3g}; too few steps to tell when"
     elif not row["moved"]:
-        said = f"{_never(row)}: it ends at {row['last']:+.3g}" + _added(row)
+        never = "moved" if row["lowest"] == row["highest"] else f"{_LEFT[row['left_by']]} for long"
+        said = f"never {never}: it ends at {row['last']:+.3g}" + _added(row)
     else:
         back = " and came back" if row["returned"] else ""
         said = f"left at step {row['left_step']:.0f}{back}, settled at step {row['settled_step']:.0f} at "
         said += f"{row['last']:+.3g}" + _added(row)
     changes = row["sign_changes"]
     return f"{gate} {said}" + (f"; changed sign {'once' if changes == 1 else f'{changes} times'}" if changes else "")
-
-
-def _never(row: dict[str, Any]) -> str:
-    """What a gate did not do, by what was logged of it."""
-    if row["lowest"] == row["highest"]:
-        return "never moved"
-    return (
-        "never left its first band"
-        if row["left_by"] == "value"
-        else f"never added more than {100 * GROWN:g} % for long"
-    )
 
 
 def _added(row: dict[str, Any]) -> str:
