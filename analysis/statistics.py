@@ -38,6 +38,8 @@ Verdict = Literal["supported", "contradicted", "negligible", "undecided", "mixed
 
 #: Fewer have not been calibrated.
 MIN_BLOCKS = 6
+#: What is said of an undecided study; takes :meth:`Estimate.detectable`.
+DETECTABLE = "only effects of {} or more would be found in 4 of 5 such studies"
 #: Fewer say nothing about a further training.
 MIN_SEEDS = 3
 _GROUPS = 100  # more blocks than this are left out by the group: 99 degrees of freedom are enough
@@ -270,7 +272,7 @@ def judge(effect: Estimate, delta: float, control: Estimate | None = None) -> tu
         kind = "too wide to show that it is null" if control.p_value() > 0.05 else "not null"
         return word, f"the control is {kind}: {control.low:+.3g} to {control.high:+.3g}, not inside ±{delta:g}"
     if word == "undecided":
-        return word, f"only effects of {effect.detectable(delta):.2g} or more would be found in 4 of 5 such studies"
+        return word, DETECTABLE.format(f"{effect.detectable(delta):.2g}")
     return word, ""
 
 

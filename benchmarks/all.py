@@ -36,15 +36,14 @@ def main() -> None:
     asked = parser.parse_args()
     rows: list[Row] = []
     machines, failed = {}, []
-    left = [name for name in asked.only if name not in asked.without]
-    while left:
-        name = left.pop(0)
+    names = [name for name in asked.only if name not in asked.without]
+    for i, name in enumerate(names):
         print(f"{name} ...", file=sys.stderr, flush=True)
         start = time.perf_counter()
         try:
             done = run(name, asked.quick)
         except KeyboardInterrupt:
-            failed += [name, *left]
+            failed += names[i:]
             break
         print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
         if done.returncode:

@@ -158,7 +158,7 @@ def claims(data: str, runs: Path = RUNS, out: Path = RUNS / "claims") -> None:
 def store(runs: Path = RUNS, claimed: Path = RUNS / "claims", out: Path = STORED) -> None:
     """Keep the tables of finished runs beside those that are kept already: their rows say which run they are of."""
     done = finished(runs)
-    commands = {run.name: open_checkpoint(run).provenance["command"] for run in done}
+    commands = {run.name: read_provenance(run / "scores.parquet")["checkpoint"]["command"] for run in done}
     for name in KEPT if done else ():
         kept = out / f"{name}.parquet"
         new = [read_table(run / f"{name}.parquet").assign(checkpoint=run.name) for run in done]

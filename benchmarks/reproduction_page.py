@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis.claims import CLAIMS, headlines
 from analysis.claims.sentences import Claim
+from analysis.statistics import DETECTABLE
 from analysis.store import read_provenance, read_table
 from analysis.studies.pairing import families
 from analysis.studies.retrained import differences, last_scores
@@ -52,7 +53,7 @@ pool the blocks of both halves, with intervals over blocks and seeds; the differ
 numbers of one comparison can differ a little, here and there.
 """
 
-_FOUND = re.compile(r"only effects of (\S+) or more would be found in 4 of 5 such studies")
+_FOUND = re.compile(DETECTABLE.format(r"(\S+)"))
 
 
 def card(folder: Path, progress: pd.DataFrame) -> str:

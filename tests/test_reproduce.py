@@ -9,8 +9,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.checkpoints import save_checkpoint
-from analysis.models import ScaleAttention
 from analysis.store import read_provenance, read_table, write_table
 from analysis.training.recipe import find_recipe
 
@@ -18,7 +16,6 @@ ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "benchmarks"))  # as for a script of that folder; last, for it has a dashboard too
 REPRODUCE = runpy.run_path(str(ROOT / "benchmarks" / "reproduce.py"))
 STORED = ROOT / "data" / "reproduction"
-NAMES = ("a", "b", "c", "d", "e")
 
 
 def test_every_training_is_once_in_the_grid_and_paired_ones_stand_together() -> None:
@@ -43,12 +40,11 @@ def finished_run(tmp_path: Path) -> Path:
     table = read_table(STORED / "metrics.parquet").query("checkpoint == 'scale-per_scale-even-0'")
     recipe = table["recipe"].str.replace("camvid-scale", "camvid-scale model.fusion=max")
     run = tmp_path / "runs" / "scale-max-per_scale-even-0"
-    origin = {"step": 1, "recipe": "camvid-scale model.fusion=max", "seed": 0, "command": "attention-analysis train"}
-    save_checkpoint(ScaleAttention(5, backbone="tiny"), run / "checkpoints" / "step_000001.safetensors", NAMES, origin)
     write_table(table.assign(checkpoint=run.name, recipe=recipe, iou=table["iou"] - 0.01), run / "metrics.parquet", {})
     for name in ("history", "scores"):
         rows = read_table(STORED / f"{name}.parquet").iloc[:3]
-        write_table(rows.assign(checkpoint=run.name, recipe=recipe.iloc[0]), run / f"{name}.parquet", {})
+        provenance = {"checkpoint": {"command": "attention-analysis train camvid-scale --model.fusion max"}}
+        write_table(rows.assign(checkpoint=run.name, recipe=recipe.iloc[0]), run / f"{name}.parquet", provenance)
     return tmp_path / "runs"
 
 
@@ -64,6 +60,8 @@ def test_new_runs_are_kept_beside_the_stored_ones(tmp_path: Path, finished_run: 
     pd.testing.assert_frame_equal(after.iloc[: len(before)].reset_index(drop=True), before, check_dtype=False)
     page = (tmp_path / "kept" / "README.md").read_text()
     assert "| scale-max-per_scale | 1 of 6 |" in page
+    commands = read_provenance(tmp_path / "kept" / "metrics.parquet")["trainings"]
+    assert commands == {"scale-max-per_scale-even-0": "attention-analysis train camvid-scale --model.fusion max"}
     assert "attention less max | +1.00 no interval |" in page
 
 

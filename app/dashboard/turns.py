@@ -11,7 +11,7 @@ class InTurn:
     """A lock that threads get in the order in which they asked.
 
     ``threading.Lock`` goes to whichever thread runs when it is released, mostly to the one that releases it: a session
-    that draws one figure after another would keep the others waiting for minutes.
+    that draws one figure after another pushes in before those that wait.
     """
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
-from analysis.statistics import Estimate, Weights, estimate, judge, mean
+from analysis.statistics import DETECTABLE, Estimate, Weights, estimate, judge, mean
 from analysis.studies.branches.study import mean_over_pairs, stacked
 from analysis.studies.measured import Evidence, Measured, lowest
 from analysis.studies.miou import UNION, class_names, points, side_by_side, with_class
@@ -186,8 +186,8 @@ def _with_detectable(row: Measured) -> Measured:
     """With the smallest detectable difference in the remark; ``judge`` prints it where the verdict is undecided."""
     if row.effect is None or judge(row.effect, row.smallest_effect)[0] == "undecided":
         return row
-    found = f"only effects of {row.effect.detectable(row.smallest_effect):.2g} or more would be found in 4 of 5"
-    return replace(row, reason=f"{row.reason}; {found} such studies")
+    found = DETECTABLE.format(f"{row.effect.detectable(row.smallest_effect):.2g}")
+    return replace(row, reason=f"{row.reason}; {found}")
 
 
 def _supervised(rows: pd.DataFrame) -> Rows:
